@@ -1,0 +1,171 @@
+/*
+ * abi.h: the only contract between the BPF programs and user space.
+ *
+ * Every struct here is the key or the value of a map that is pinned under bpffs
+ * (docs/maps.md says how to read them with bpftool). Sizes and offsets are asserted on both
+ * sides. Nothing here may change meaning without a new FG_ABI_VERSION.
+ */
+#ifndef FG_BPF_ABI_H
+#define FG_BPF_ABI_H
+
+#include <linux/types.h>
+
+#define FG_ABI_VERSION 1
+
+#define FG_MAX_SERVICES	 16 /* entries of `live` */
+#define FG_MAX_SLOTS	 64 /* entries of `slots`; a worker stands in one */
+#define FG_MAX_QUEUES	 16 /* interface queues; `xsks` holds slot * FG_MAX_QUEUES + queue */
+#define FG_MAX_LISTENERS 8  /* UDP addresses; `socks_udp` holds slot * FG_MAX_LISTENERS + listener */
+#define FG_MAX_ACL	 4096
+#define FG_BUCKETS_LOG2	 20 /* default; the map is resized before load, see fg_bpf_config */
+#define FG_SLOT_NONE	 0xffff
+
+/*
+ * Positions in a steering table: prime, as Maglev needs, and over 100 per worker with all slots
+ * in use, so that no worker's share is more than 2 % off (Eisenbud et al., "Maglev", NSDI 2016,
+ * section 3.4).
+ */
+#define FG_TABLE_PRIME 8191
+
+/* `services` HASH: the address a datagram is sent to. IPv4 stands as ::ffff:a.b.c.d. An all-zero
+ * address is a wildcard listener; only the socket program looks that up (after the exact one),
+ * because only the stack knows which addresses are local. */
+struct fg_service_key {
+	__u8 addr[16]; /* network order */
+	__u16 port;    /* network order */
+	__u8 proto;    /* IPPROTO_UDP */
+	__u8 pad;      /* 0 */
+};
+
+struct fg_service_ref {
+	__u16 service;	/* < FG_MAX_SERVICES, index into `live` */
+	__u16 listener; /* < FG_MAX_LISTENERS */
+};
+
+/* What a slot may do. A new flow needs SERVING; a flow in its bucket needs SERVING or DRAINING. */
+enum fg_slot_state {
+	FG_SLOT_FREE = 0,     /* nobody, or a worker that is not ready */
+	FG_SLOT_SERVING = 1,  /* takes new flows where a table names it */
+	FG_SLOT_DRAINING = 2, /* keeps its flows until they are idle, takes no new ones */
+	FG_SLOT_RETIRED = 3,  /* its flows move at their next request; the worker finishes */
+};
+
+/* `slots` ARRAY: 4 bytes, written whole. */
+struct fg_slot {
+	__u16 generation; /* low 16 bits of the generation's number; never 0 for a worker */
+	__u16 state;	  /* enum fg_slot_state */
+};
+
+/*
+ * The single element of the inner map that `live[service]` points at. Immutable once it is live.
+ * A position holds FG_SLOT_NONE only where the table has no worker at all.
+ */
+struct fg_table {
+	__u32 serial; /* number of this table, upward per service */
+	__u32 seed;   /* of the Maglev permutations, the same for all tables of a service */
+	__u16 slot[FG_TABLE_PRIME];
+	__u16 pad;
+};
+
+/* `buckets` ARRAY (BPF_F_MMAPABLE): 8 bytes, read and written whole. All zero: never used. */
+union fg_bucket {
+	struct {
+		__u16 slot;
+		__u16 generation; /* fg_slot.generation of that slot when the flow began */
+		__u32 seen_ms;	  /* CLOCK_MONOTONIC_COARSE in ms, low 32 bits; wraps */
+	};
+	__u64 word;
+};
+
+/* `acl` LPM_TRIE, longest prefix of the source address wins; no match: allow. */
+struct fg_acl_key {
+	__u32 prefix_bits; /* 0..128, over the 16 bytes; IPv4 as ::ffff:a.b.c.d, so 96 + bits */
+	__u8 addr[16];
+};
+
+enum fg_acl_action {
+	FG_ACL_ALLOW = 0,
+	FG_ACL_DENY = 1,
+};
+
+/*
+ * `counters` PERCPU_ARRAY of u64. X(NAME, "name in status and metrics", "what it counts").
+ * Every packet that XDP sees raises exactly one of the xdp_* counters that are not xdp_flow_*;
+ * every datagram that the socket program sees raises exactly one sock_* counter likewise.
+ */
+#define FG_COUNTERS(X)                                                                             \
+	X(XDP_STEERED, "xdp_steered", "datagrams redirected to a worker's AF_XDP socket")          \
+	X(XDP_PASS_OTHER, "xdp_pass_other", "packets that are not for a service of ours")          \
+	X(XDP_PASS_STACK, "xdp_pass_stack", "ours, but fragmented or with options: up the stack")  \
+	X(XDP_PASS_NO_XSK, "xdp_pass_no_xsk", "ours, but the worker has no AF_XDP socket here")    \
+	X(XDP_DROP_SHORT, "xdp_drop_short", "shorter than our header, or than they say")           \
+	X(XDP_DROP_MAGIC, "xdp_drop_magic", "wrong magic, version or type")                        \
+	X(XDP_DROP_ACL, "xdp_drop_acl", "source address denied")                                   \
+	X(XDP_DROP_NO_SLOT, "xdp_drop_no_slot", "no serving worker")                               \
+	X(SOCK_STEERED, "sock_steered", "datagrams given to a worker's UDP socket")                \
+	X(SOCK_DROP_SHORT, "sock_drop_short", "shorter than our header")                           \
+	X(SOCK_DROP_MAGIC, "sock_drop_magic", "wrong magic, version or type")                      \
+	X(SOCK_DROP_ACL, "sock_drop_acl", "source address denied")                                 \
+	X(SOCK_DROP_NO_SLOT, "sock_drop_no_slot", "no serving worker")                             \
+	X(FLOW_NEW, "flow_new", "flows begun or begun again after flow_idle (in either program)")  \
+	X(FLOW_MOVED, "flow_moved", "flows moved before they were idle: worker gone or deadline")
+
+enum fg_counter {
+#define FG_COUNTER_ENUM(name, label, help) FG_COUNTER_##name,
+	FG_COUNTERS(FG_COUNTER_ENUM)
+#undef FG_COUNTER_ENUM
+		FG_COUNTER_COUNT
+};
+
+/* Set in read-only data before load, the same in both programs. */
+struct fg_bpf_config {
+	__u32 buckets_mask; /* number of buckets - 1, a power of two - 1 */
+	__u32 flow_idle_ms; /* 1 .. 2^30 */
+	__u32 acl_enabled;  /* 0 or 1; 0 skips the lookup */
+	__u32 hash_seed;    /* seeds the flow hash; random per keeper start */
+};
+
+/*
+ * What is hashed, with XXH64 (seed: fg_bpf_config.hash_seed; xxhash spec, "XXH64 algorithm"):
+ * exactly one of these, by length, whole struct, no padding. `service` tells services apart,
+ * `kind` keeps an affinity key from colliding with a tuple by design.
+ * The low 32 bits of the hash choose the table position, ((u64)low * FG_TABLE_PRIME) >> 32; the
+ * high 32 bits, masked, the bucket.
+ */
+struct fg_flow_affinity { /* 16 bytes */
+	__u64 key;	  /* as on the wire, little-endian */
+	__u32 service;
+	__u32 kind; /* FG_FLOW_AFFINITY */
+};
+struct fg_flow_v4 { /* 16 bytes */
+	__u32 saddr, daddr; /* network order */
+	__u16 sport, dport; /* network order */
+	__u16 service;
+	__u16 kind; /* FG_FLOW_V4 */
+};
+struct fg_flow_v6 { /* 40 bytes */
+	__u8 saddr[16], daddr[16];
+	__u16 sport, dport;
+	__u16 service;
+	__u16 kind; /* FG_FLOW_V6 */
+};
+enum { FG_FLOW_AFFINITY = 1, FG_FLOW_V4 = 2, FG_FLOW_V6 = 3 };
+
+/* The part of our wire header (userspace/protocol/wire.h) that steering reads. */
+#define FG_WIRE_MAGIC		 0x31504746 /* "FGP1" */
+#define FG_WIRE_VERSION		 1
+#define FG_WIRE_REQUEST		 1
+#define FG_WIRE_HEADER_BYTES	 64
+#define FG_WIRE_AFFINITY_OFFSET	 16
+
+_Static_assert(sizeof(struct fg_service_key) == 20, "abi");
+_Static_assert(sizeof(struct fg_service_ref) == 4, "abi");
+_Static_assert(sizeof(struct fg_slot) == 4, "abi");
+_Static_assert(sizeof(union fg_bucket) == 8, "abi");
+_Static_assert(sizeof(struct fg_table) == 8 + 2 * (FG_TABLE_PRIME + 1), "abi");
+_Static_assert(sizeof(struct fg_acl_key) == 20, "abi");
+_Static_assert(sizeof(struct fg_flow_affinity) == 16, "abi");
+_Static_assert(sizeof(struct fg_flow_v4) == 16, "abi");
+_Static_assert(sizeof(struct fg_flow_v6) == 40, "abi");
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * plan.h: a model version compiled to packed weights and a list of steps.
+ *
+ * A plan is one position-independent block of bytes: header, tensors of packed weights (64-byte
+ * aligned), steps, golden rows, a digest over all of it. flipgate-pack writes it into a memfd
+ * that the keeper seals; every worker maps the same pages read-only. A reader trusts nothing:
+ * fg_plan_open checks every offset, shape and step before the first run, so that a hostile plan
+ * cannot make a worker read or write outside its buffers.
+ *
+ * Shapes are (rows, cols), row-major. All arithmetic is f32.
+ */
+#ifndef FG_MODELS_PLAN_H
+#define FG_MODELS_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "models/error.h"
+
+struct fg_plan_header; /* the bytes, models/plan_format.h */
+struct fg_kernels;     /* the kernels of one ISA, models/kernels.h */
+
+/* A view on a plan's bytes. The caller owns both and keeps the bytes mapped and unchanged for as
+ * long as the view is used. Fields are read-only for callers. */
+struct fg_plan {
+	const struct fg_plan_header *header;
+	const struct fg_kernels *kernels;
+	uint32_t in_cols;     /* columns of one input row, 1 .. 2^20 */
+	uint32_t out_cols;    /* columns of one output row, 1 .. 2^20 */
+	uint32_t golden_rows; /* rows of the golden batch, 0 when there is none */
+};
+
+/*
+ * Makes a view of `size` bytes at `bytes` (64-byte aligned), with the fastest kernels that this
+ * CPU and FG_ISA (environment; read by fg_cpu_select only) allow. -EINVAL with *error for
+ * anything that does not hold: magic, format version, digest, an offset, a shape, a step.
+ * No allocation; touches every page once (the digest).
+ */
+int fg_plan_open(struct fg_plan *plan, const void *bytes, size_t size, struct fg_error *error);
+
+/* Bytes of scratch memory that fg_plan_run needs for up to `rows` rows; a multiple of 64. */
+size_t fg_plan_scratch_bytes(const struct fg_plan *plan, uint32_t rows);
+
+/*
+ * out (rows, out_cols) = model(in (rows, in_cols)). `in` and `out` may have any alignment and
+ * must not overlap; `scratch` is 64-byte aligned with fg_plan_scratch_bytes(plan, rows) bytes.
+ * rows >= 1. Batch-invariant: an input row gives the same bits whatever the batch and its
+ * position in it. No allocation, no syscall, no failure.
+ */
+void fg_plan_run(const struct fg_plan *plan, const float *in, uint32_t rows, float *out,
+		 void *scratch);
+
+/*
+ * Runs the golden batch (what the version shipped, or rows that flipgate-pack generated and ran
+ * through the C reference) and compares. -EILSEQ with *error naming row, column, got and wanted
+ * when one is outside the plan's tolerance. `scratch` as for fg_plan_run with golden_rows rows,
+ * plus golden_rows * out_cols floats behind it (fg_plan_golden_scratch_bytes counts both).
+ */
+int fg_plan_check_golden(const struct fg_plan *plan, void *scratch, struct fg_error *error);
+size_t fg_plan_golden_scratch_bytes(const struct fg_plan *plan);
+
+#endif

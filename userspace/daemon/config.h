@@ -1,0 +1,66 @@
+/*
+ * config.h: what an operator can set, from a YAML file and flags (flags win).
+ *
+ * docs/configuration.md and `flipgated --help` say the same for operators.
+ */
+#ifndef FG_DAEMON_CONFIG_H
+#define FG_DAEMON_CONFIG_H
+
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "bpf/abi.h"
+#include "models/error.h"
+#include "sched/rollout.h"
+#include "userspace/shared/state.h"
+
+#define FG_CONFIG_MAX_ACL 256
+
+enum fg_poll { FG_POLL_BUSY = 0, FG_POLL_ADAPTIVE, FG_POLL_SLEEP };
+enum fg_policy { FG_POLICY_LATEST = 0, FG_POLICY_MANUAL };
+
+struct fg_config_acl {
+	struct sockaddr_storage address;
+	uint32_t bits; /* within the address's own family */
+	enum fg_acl_action action;
+};
+
+struct fg_config {
+	char name[32];		 /* of the service; in paths and logs. "default" */
+	char interface[IFNAMSIZ]; /* XDP attaches here; empty: mode sockets */
+	enum fg_mode mode;	 /* NONE: try native, generic, sockets */
+	struct sockaddr_storage listen[FG_MAX_LISTENERS]; /* UDP */
+	uint32_t listen_count;	 /* 1 .. FG_MAX_LISTENERS */
+	char repository[4096];	 /* absolute directory: MODEL/VERSION/model.onnx */
+	enum fg_policy policy;
+	int worker_cpus[FG_ROLLOUT_MAX_WORKERS]; /* one worker each */
+	uint32_t worker_count;	 /* 1 .. FG_ROLLOUT_MAX_WORKERS */
+	enum fg_poll poll;
+	uint32_t spin_us;	 /* adaptive: how long to spin after the last request */
+	uint32_t max_batch;	 /* rows, 1 .. 1024 (b_max) */
+	uint32_t frames;	 /* UMEM frames per queue, a power of two, 256 .. 2^16 */
+	uint32_t flow_idle_ms;
+	uint32_t drain_deadline_ms; /* after which a draining generation's flows are moved */
+	uint32_t keep_ms;	 /* how long a drained generation stays for a rollback; 0: not */
+	uint32_t buckets_log2;
+	struct fg_config_acl acl[FG_CONFIG_MAX_ACL];
+	uint32_t acl_count;
+	char user[32];		 /* workers and packer run as this user */
+	char socket[108];	 /* path of the control socket */
+	char pin_dir[256];	 /* below a bpffs */
+	char packer[4096];	 /* flipgate-pack; default: beside flipgated */
+	bool verbose;
+	bool check_only; /* --check: validate the configuration and exit */
+};
+
+/*
+ * Fills *config from defaults, then the file named by --config, then flags. Returns 0, or 1 when
+ * --help or --version was printed, or -EINVAL with *error naming the file and line, or the flag.
+ */
+int fg_config_load(struct fg_config *config, int argc, char **argv, struct fg_error *error);
+
+/* "10.0.0.1:9000", "[::]:9000". `text` holds at least 64 bytes. Returns text. */
+char *fg_config_format_address(const struct sockaddr_storage *address, char *text, size_t size);
+
+#endif

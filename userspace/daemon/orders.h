@@ -1,0 +1,36 @@
+/*
+ * orders.h: what control asks of the keeper, over a SOCK_SEQPACKET pair.
+ *
+ * One fixed-size record a message. Every order may be repeated: the keeper does nothing where
+ * the thing asked for is already so. Answers are what appears in the state page; the keeper sends
+ * one empty FG_ORDERS_POKE message back after each change there (and after a worker's end).
+ */
+#ifndef FG_DAEMON_ORDERS_H
+#define FG_DAEMON_ORDERS_H
+
+#include <stdint.h>
+#include "userspace/shared/state.h"
+
+enum fg_orders_verb {
+	FG_ORDERS_POKE = 0, /* keeper to control: look at the state page */
+	FG_ORDERS_PACK,	 /* pack `path` into plans[plan]: model, version, fingerprint, path */
+	FG_ORDERS_DROP,	 /* forget plans[plan]: closes the memfd, phase becomes FREE */
+	FG_ORDERS_SPAWN, /* start a worker: slot, cpu, generation (its index in rollout) */
+	FG_ORDERS_KILL,	 /* SIGKILL the worker in slot (it hangs) */
+	FG_ORDERS_PRIORITY, /* slot, urgent: 1 while draining (see keeper.c), 0 otherwise */
+};
+
+struct fg_orders_message {
+	uint32_t verb;
+	uint32_t plan;
+	uint32_t slot;
+	uint32_t generation; /* index into fg_rollout.generations */
+	int32_t cpu;
+	uint32_t urgent;
+	uint64_t version;
+	uint64_t fingerprint;
+	char model[FG_NAME_BYTES];
+	char path[4096]; /* the version's directory, absolute */
+};
+
+#endif

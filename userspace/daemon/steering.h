@@ -1,0 +1,96 @@
+/*
+ * steering.h: user space's side of the BPF maps and programs (bpf/abi.h).
+ *
+ * The keeper loads and pins everything once. Control inherits the struct by fork and publishes
+ * tables; nobody else writes `live`. All functions: process context, no threads, CAP_BPF
+ * (attach: CAP_NET_ADMIN too). Errors are -errno with *error where there is one.
+ */
+#ifndef FG_DAEMON_STEERING_H
+#define FG_DAEMON_STEERING_H
+
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "bpf/abi.h"
+#include "models/error.h"
+#include "sched/maglev.h"
+
+/* Fixed at load. */
+struct fg_steering_config {
+	char pin_dir[256];	/* a directory on bpffs, made and owned by us; removed on close */
+	uint32_t buckets_log2;	/* 10 .. 24 */
+	uint32_t flow_idle_ms;	/* 1 .. 2^30 */
+	uint32_t hash_seed;
+	bool acl_enabled;
+};
+
+struct fg_steering {
+	struct ingress_bpf *ingress; /* skeletons; NULL in a forked child that closed them */
+	struct socket_bpf *socket;
+	struct fg_steering_config config;
+	int live, services, slots, xsks, socks_udp, buckets, acl, counters; /* map fds */
+	int reuseport;	      /* fd of the sk_reuseport program, for SO_ATTACH_REUSEPORT_EBPF */
+	int link;	      /* fd of the XDP link, -1 when not attached */
+	const uint64_t *words; /* the buckets, mapped read-only; buckets_log2 says how many */
+};
+
+/*
+ * Loads both programs over one set of maps and pins maps under config->pin_dir (mounts a bpffs at
+ * /sys/fs/bpf when there is none and pin_dir is below it; clears pins that a dead keeper left).
+ * Raises RLIMIT_MEMLOCK by itself where a kernel older than 5.11 accounting would need it. On failure everything is undone.
+ */
+int fg_steering_open(struct fg_steering *steering, const struct fg_steering_config *config,
+		     struct fg_error *error);
+/* Detaches, unpins, closes. Safe on a zeroed or half-opened struct with fds -1. */
+void fg_steering_close(struct fg_steering *steering);
+
+/*
+ * Attaches the XDP program to interface `ifindex` by a bpf_link, with driver support (native) or
+ * on skbs. -EBUSY names the program that is there already; -EOPNOTSUPP: the driver cannot.
+ */
+int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
+		       struct fg_error *error);
+
+/* Announces a UDP address (IPv4 or IPv6; port in network order) of a service. */
+int fg_steering_listen(const struct fg_steering *steering, const struct sockaddr_storage *address,
+		       uint16_t service, uint16_t listener);
+/* Adds a prefix; bits counts within the address's own family. */
+int fg_steering_acl(const struct fg_steering *steering, const struct sockaddr_storage *address,
+		    uint32_t bits, enum fg_acl_action action);
+
+/* A worker's sockets, by slot. The kernel keeps its own reference until the fd's last close. */
+int fg_steering_set_xsk(const struct fg_steering *steering, uint16_t slot, uint32_t queue, int fd);
+int fg_steering_set_udp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,
+			int fd);
+
+/* Writes or reads one element of `slots`. `generation`: the full number, its low 16 bits count. */
+int fg_steering_set_slot(const struct fg_steering *steering, uint16_t slot, uint32_t generation,
+			 enum fg_slot_state state);
+int fg_steering_get_slot(const struct fg_steering *steering, uint16_t slot, struct fg_slot *value);
+
+/*
+ * The flip: makes a new inner map of `table` and replaces live[service] by it. When this returns
+ * no running program still sees the table before it (the update waits for an RCU grace period).
+ * *flip_ns (may be NULL): time from the call of the one syscall to its return; *visible_at_ns:
+ * CLOCK_MONOTONIC just before that call.
+ */
+int fg_steering_flip(const struct fg_steering *steering, uint16_t service,
+		     const struct fg_table *table, uint64_t *flip_ns, uint64_t *visible_at_ns);
+/* Copies the table that is live; -ENOENT when the service never had one. */
+int fg_steering_table(const struct fg_steering *steering, uint16_t service, struct fg_table *table);
+/* Waits until no program that ran before the call still runs: puts the live table in again. */
+int fg_steering_fence(const struct fg_steering *steering, uint16_t service);
+
+/*
+ * Counts, per slot, the buckets whose flow is on that slot's present generation and not idle:
+ * flows[FG_MAX_SLOTS]. Reads all buckets (8 MiB by default): about a millisecond.
+ */
+void fg_steering_flows(const struct fg_steering *steering, uint32_t flows[FG_MAX_SLOTS]);
+/* Sums each counter over all CPUs: totals[FG_COUNTER_COUNT]. */
+int fg_steering_counters(const struct fg_steering *steering, uint64_t totals[FG_COUNTER_COUNT]);
+/* "xdp_steered" and its help. Static strings. */
+const char *fg_counter_name(enum fg_counter counter);
+const char *fg_counter_help(enum fg_counter counter);
+
+#endif
