@@ -4,7 +4,8 @@
  * Values below 128 ns are exact; above, 128 linear sub-buckets per power of two, so that a value
  * read back is never more than 0.8 % above the recorded one and never below it. Values above
  * 2^40 ns (18 minutes) count as that.
- * One writer; merging reads another histogram as it is.
+ * One writer; merging may read a histogram that another thread or process is writing: each bucket
+ * is then as new as its load, and the merged count is that of the buckets that were seen.
  */
 #ifndef FG_SCHED_HISTOGRAM_H
 #define FG_SCHED_HISTOGRAM_H
@@ -19,14 +20,24 @@ struct fg_histogram {
 	uint64_t count;
 	uint64_t sum_ns;
 	uint64_t min_ns, max_ns; /* exact; min is UINT64_MAX while empty */
-	uint32_t buckets[FG_HISTOGRAM_BUCKETS];
+	uint64_t buckets[FG_HISTOGRAM_BUCKETS];
 };
 
+/* Empties it. Memory that is all zero is not yet a histogram: min_ns must be UINT64_MAX. */
 void fg_histogram_reset(struct fg_histogram *histogram);
+
 void fg_histogram_record(struct fg_histogram *histogram, uint64_t value_ns);
+
+/* Adds all of `from` to `into`; `from` is only read. */
 void fg_histogram_merge(struct fg_histogram *into, const struct fg_histogram *from);
-/* The smallest value that at least `quantile` (0..1) of the values do not exceed; 0 when empty. */
+
+/*
+ * The smallest value that at least `quantile` (0..1, cut to that) of the values do not exceed, at
+ * most 0.8 % above it and never above max_ns; 0 when empty. quantile 0 is the smallest value.
+ */
 uint64_t fg_histogram_quantile(const struct fg_histogram *histogram, double quantile);
+
+/* Exact, up to the rounding of a double; 0 when empty. */
 double fg_histogram_mean(const struct fg_histogram *histogram);
 
 #endif

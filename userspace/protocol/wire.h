@@ -100,21 +100,26 @@ uint32_t fg_wire_model(const char *name);
  * 0: a request of ours, in *header, payload wholly inside the datagram, lengths checked against
  *    rows, cols and dtype.
  * -EPROTO: not ours (short, magic, version, type): must not be answered.
- * -EBADMSG: ours, but wrong inside; *header is filled and *status says what to answer.
+ * -EBADMSG: ours, but wrong inside; *header is filled and *status says what to answer. The first
+ *    that holds: BAD_REQUEST (a field that must be 0 is not), BAD_DTYPE, BAD_SHAPE (rows or cols
+ *    are 0), BAD_REQUEST (payload_bytes is not rows * cols * element, or not in the datagram).
+ * Bytes after the payload are padding and are not looked at.
  */
 int fg_wire_parse_request(const void *bytes, size_t length, struct fg_wire_header *header,
 			  uint8_t *status);
 
 /*
  * The client's side of the same: 0 with *header filled when it is a reply whose payload is wholly
- * inside `length` and adds up; -EPROTO otherwise.
+ * inside `length` and adds up (OK: rows * cols elements; any other status, known or not: a text
+ * or nothing); -EPROTO otherwise. Flags and the reserved field are not looked at: a later server
+ * may set them.
  */
 int fg_wire_parse_reply(const void *bytes, size_t length, struct fg_wire_header *header);
 
 /*
  * Writes a request header for a payload of rows x cols elements of dtype into header (all
  * other fields zero). Returns the payload's bytes, or -EMSGSIZE when it does not fit one
- * datagram, -EINVAL for a dtype without elements.
+ * datagram, -EINVAL for a dtype without elements or a payload of none.
  */
 int64_t fg_wire_request(struct fg_wire_header *header, uint32_t model, uint8_t dtype, uint32_t rows,
 			uint32_t cols);
