@@ -104,7 +104,7 @@ def main():
     golden = train_rows[:GOLDEN_ROWS]
     write_golden(HERE / "2" / "golden.json", golden, run(HERE / "2" / "model.onnx", golden))
     apart = numpy.abs(answers[1] - answers[2]).max(axis=1)
-    print(f"the versions differ by {apart.min():.2g} .. {apart.max():.2g} (largest column of a row)")
+    print(f"the versions differ by {apart.min():.2g} .. {apart.max():.2g} in each row")
 
 
 if __name__ == "__main__":
