@@ -1,0 +1,101 @@
+#!/bin/bash
+# Runs test programs, one line each, and sums up: tests/run.sh PROGRAM...
+#
+# A program prints TAP and ends with 0. Its full output goes to $BUILD/test-logs/NAME.log and, when
+# it fails, its end to the screen. What counts as a failed test: a "not ok" line; a program that
+# crashes, exceeds its time, ends with an error but no failed test, prints no test, or prints fewer
+# tests than it planned. Environment: BUILD (folder, default build), LIMIT_S (seconds a program
+# may take, default 300).
+set -uo pipefail
+
+BUILD=${BUILD:-build}
+LIMIT_S=${LIMIT_S:-300}
+LOGS=$BUILD/test-logs
+export BUILD CMOCKA_MESSAGE_OUTPUT=TAP
+unset CMOCKA_XML_FILE CMOCKA_TEST_FILTER
+
+total_passed=0
+total_failed=0
+total_skipped=0
+
+# build/san/tests/unit/test_x -> san/unit/test_x
+short_name()
+{
+	local name=${1#"$BUILD"/}
+	name=${name/#tests\//}
+	echo "${name/\/tests\///}"
+}
+
+# Reads TAP; prints: passed failed skipped planned. cmocka 1.1.5 says "not ok N # SKIP" for a
+# skipped test, and a program with several groups prints several plans.
+count()
+{
+	awk '
+	/^(not )?ok .*# *[Ss][Kk][Ii][Pp]/ { skipped++; next }
+	/^ok( |$)/ { passed++ }
+	/^not ok( |$)/ { failed++ }
+	/^1\.\.[0-9]+/ { planned += substr($1, 4) }
+	END { print passed + 0, failed + 0, skipped + 0, planned + 0 }' "$1"
+}
+
+# Why a program failed beyond its "not ok" lines; nothing when it did not.
+complaint()
+{
+	local code=$1 passed=$2 failed=$3 skipped=$4 planned=$5
+	local seen=$((passed + failed + skipped))
+
+	if [ "$code" -eq 124 ] || [ "$code" -eq 137 ]; then
+		echo "took longer than $LIMIT_S s"
+	elif [ "$code" -gt 128 ]; then
+		echo "killed by signal SIG$(kill -l $((code - 128)))"
+	elif [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then
+		echo "exit status $code without a failed test"
+	elif [ "$seen" -eq 0 ]; then
+		echo "printed no test"
+	elif [ "$seen" -lt "$planned" ]; then
+		echo "planned $planned tests, printed $seen"
+	fi
+}
+
+run_one()
+{
+	local program=$1 name log code start seconds passed failed skipped planned why
+	name=$(short_name "$program")
+	log=$LOGS/${name//\//-}.log
+	[[ $program == */* ]] || program=./$program
+
+	start=$(date +%s%N)
+	# SIGINT first: a Python test then still removes its namespaces and processes.
+	timeout -s INT -k 20 "$LIMIT_S" "$program" >"$log" 2>&1 </dev/null
+	code=$?
+	seconds=$((($(date +%s%N) - start) / 100000000))
+
+	read -r passed failed skipped planned < <(count "$log")
+	why=$(complaint "$code" "$passed" "$failed" "$skipped" "$planned")
+	[ -z "$why" ] || failed=$((failed + 1))
+
+	printf '%-40s %4d passed %3d failed %4d.%d s' "$name" "$passed" "$failed" \
+		$((seconds / 10)) $((seconds % 10))
+	[ "$skipped" -eq 0 ] || printf '  %d skipped' "$skipped"
+	[ -z "$why" ] || printf '  %s' "$why"
+	echo
+	if [ "$failed" -gt 0 ]; then
+		grep -E '^not ok( |$)' "$log" | grep -vi '# *skip' | sed 's/^/    /'
+		echo "    the end of $log:"
+		tail -n 40 "$log" | sed 's/^/    | /'
+	elif [ "$skipped" -gt 0 ]; then
+		grep -iE '^(not )?ok .*# *skip' "$log" | sed 's/^not ok/ok/; s/^/    /'
+	fi
+
+	total_passed=$((total_passed + passed))
+	total_failed=$((total_failed + failed))
+	total_skipped=$((total_skipped + skipped))
+}
+
+mkdir -p "$LOGS"
+for program in "$@"; do
+	run_one "$program"
+done
+[ "$total_skipped" -eq 0 ] || echo "$total_skipped skipped (reasons above)"
+echo "$total_passed passed, $total_failed failed"
+[ "$total_failed" -eq 0 ] && [ "$total_passed" -gt 0 ]
