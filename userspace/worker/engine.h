@@ -1,0 +1,96 @@
+/*
+ * engine.h: turns requests into replies: parse, check, batch, run, answer in place.
+ *
+ * Holds the models of one generation, for one worker, one thread. Everything that can fail or
+ * take long (memory, page faults, golden rows, measuring) is in fg_engine_open; serving makes no
+ * allocation and no syscall but clock_gettime (vDSO), and cannot fail.
+ */
+#ifndef FG_WORKER_ENGINE_H
+#define FG_WORKER_ENGINE_H
+
+#include <stdint.h>
+#include "models/error.h"
+#include "models/plan.h"
+#include "sched/batch.h"
+#include "sched/rollout.h"
+#include "userspace/protocol/wire.h"
+#include "userspace/shared/state.h"
+#include "userspace/worker/message.h"
+
+#define FG_ENGINE_MAX_MESSAGES FG_BATCH_MAX_REQUESTS
+#define FG_ENGINE_TEXT_BYTES   64 /* of an error reply, at most */
+
+/* What one batch may need of inputs, outputs and scratch: wide models get smaller batches (but
+ * always one row), so that a worker's own memory stays below 16 MiB. */
+#define FG_ENGINE_MEMORY_BYTES (8u << 20)
+
+/* One model version. Its largest batch is costs[same index].max_rows. */
+struct fg_engine_model {
+	uint32_t name; /* fg_wire_model */
+	uint32_t is_default;
+	uint64_t version;
+	struct fg_plan plan;
+};
+
+/* A request between parse and reply. */
+struct fg_engine_pending {
+	struct fg_message *message;
+	struct fg_wire_header header; /* copied once: the datagram is overwritten by the reply */
+	uint32_t entry;
+};
+
+struct fg_engine {
+	uint32_t generation;
+	uint32_t model_count;
+	struct fg_engine_model models[FG_ROLLOUT_MAX_MODELS];
+	struct fg_batch_cost costs[FG_ROLLOUT_MAX_MODELS]; /* measured; [entry] */
+	struct fg_stats *stats;
+	void *arena;
+	size_t arena_bytes;
+	float *in;     /* (rows, in_cols) of the batch that runs */
+	float *out;    /* (rows, out_cols) */
+	void *scratch; /* of the plan that runs */
+
+	/* Of the messages being served: */
+	uint32_t pending_count, next_batch;
+	uint64_t now_ns; /* end of parsing or of the last batch */
+	struct fg_engine_pending pending[FG_ENGINE_MAX_MESSAGES];
+	struct fg_batch_request requests[FG_ENGINE_MAX_MESSAGES]; /* [pending] */
+	struct fg_batch_schedule schedule;
+	uint32_t done_count; /* messages finished by the last begin or step */
+	struct fg_message *done[FG_ENGINE_MAX_MESSAGES];
+};
+
+/*
+ * Gets ready to serve entries[i] with plans[i] (entry_count of each, 1 .. FG_ROLLOUT_MAX_MODELS)
+ * in batches of up to max_batch rows (1 .. FG_BATCH_MAX_ROWS): allocates, touches all pages, checks
+ * every plan's golden rows, runs every plan at 1, 2, 4 .. rows and measures. Takes
+ * milliseconds, seconds for big models. Plans are copied, their bytes must stay mapped; stats stay
+ * the caller's. -EINVAL: two models with one wire name, a version twice, two defaults, a row
+ * that no datagram can carry; -EILSEQ: golden rows differ; -ENOMEM. *error names the model.
+ */
+int fg_engine_open(struct fg_engine *engine, const struct fg_rollout_entry *entries,
+		   uint32_t entry_count, const struct fg_plan *plans, uint32_t generation,
+		   uint32_t max_batch, struct fg_stats *stats, struct fg_error *error);
+/* Frees all. Safe on a zeroed struct. */
+void fg_engine_close(struct fg_engine *engine);
+
+/*
+ * Answers `count` (0 .. FG_ENGINE_MAX_MESSAGES) messages in place, in arrival order; now_ns:
+ * CLOCK_MONOTONIC. Every message ends with its reply's length, or 0 when it was no request of
+ * ours. Same as fg_engine_begin and then fg_engine_step until it returns false.
+ */
+void fg_engine_serve(struct fg_engine *engine, struct fg_message *messages, uint32_t count,
+		     uint64_t now_ns);
+
+/*
+ * The same in steps, so that finished replies can be sent before the next batch runs. Begin
+ * parses and refuses; each step runs one batch. After begin, and after each step that returned
+ * true, done[0 .. done_count - 1] are the messages that it finished. Step returns false when
+ * nothing is left. `messages` must not move in between.
+ */
+void fg_engine_begin(struct fg_engine *engine, struct fg_message *messages, uint32_t count,
+		     uint64_t now_ns);
+bool fg_engine_step(struct fg_engine *engine);
+
+#endif
