@@ -14,8 +14,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = ("bpf", "sched", "models", "userspace", "tools")
-WARN = ("-Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Werror "
-        "-Wno-unused-function").split()
+WARN = ("-Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Werror").split()
 CLANG = os.environ.get("BPF_CLANG", "clang-14")
 COMPILERS = {
     "gcc": ["gcc", "-std=gnu11", "-O2", "-D_GNU_SOURCE"],
