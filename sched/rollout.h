@@ -2,21 +2,78 @@
  * rollout.h: which generation serves, which starts, which drains: pure state.
  *
  * Level-triggered: fg_rollout_step looks at the state, at what is observed and at the clock it is
- * given, changes the state by at most a few phases and lists what must be done next. Doing an
- * action twice does no harm, so a caller that died between a step and its actions simply steps
- * again. Plain memory without pointers: it lives in the state page that outlives control.
+ * given, changes the state by at most a few phases and lists what must be done next.
+ *
+ *   STARTING -> LIVE -> DRAINING -> [KEPT] -> RETIRING -> NONE
+ *       |        ^_________|__________|          ^
+ *       |________________________________________|   (abandoned, or replaced by a newer set)
+ *
+ * The caller publishes the changed state first, then does the actions in their order and stops at
+ * the first that fails. It may die at any instruction; another one observes and steps again:
+ *
+ *  - before the state is published: nothing happened;
+ *  - after that, with any prefix of the actions done: every action is listed anew for as long as
+ *    what is observed (orders, slots map, live table, pids, plans) is not yet what the state asks
+ *    for, and doing one twice does no harm. Nothing is remembered only in the list.
+ *  - actions are in such an order that every prefix is safe: new slots serve before the table names
+ *    them, and old ones lose SERVING only after no table names them.
  */
 #ifndef FG_SCHED_ROLLOUT_H
 #define FG_SCHED_ROLLOUT_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "bpf/abi.h"
+
+struct fg_store; /* sched/wanted.h: the versions on disk */
 
 #define FG_ROLLOUT_NAME_BYTES	   64
+#define FG_ROLLOUT_ERROR_BYTES	   192
 #define FG_ROLLOUT_MAX_PLANS	   64
 #define FG_ROLLOUT_MAX_MODELS	   32 /* model versions of one generation */
 #define FG_ROLLOUT_MAX_WORKERS	   16 /* workers of one generation */
 #define FG_ROLLOUT_MAX_GENERATIONS 4  /* live, starting or kept, draining, retiring */
+#define FG_ROLLOUT_MAX_FAILURES	   8  /* versions of one model remembered as failed */
+#define FG_ROLLOUT_MAX_ACTIONS	   384
+#define FG_ROLLOUT_MAX_PACKING	   4 /* packers at a time: one that hangs must not stop the others */
+
+#define FG_ROLLOUT_START_NS	   60000000000ull /* a worker not READY by then has failed */
+#define FG_ROLLOUT_FINISH_NS	   2000000000ull  /* RETIRING: then its workers are killed */
+#define FG_ROLLOUT_HUNG_NS	   2000000000ull  /* a heartbeat that old is suspect ... */
+#define FG_ROLLOUT_SUSPECT_NS	   500000000ull /* ... and after that much longer, a hung worker */
+#define FG_ROLLOUT_YOUNG_NS	   10000000000ull /* dead within that of its start: back off */
+#define FG_ROLLOUT_BACKOFF_NS	   100000000ull	  /* the first back-off; doubles ... */
+#define FG_ROLLOUT_BACKOFF_MAX_NS  5000000000ull  /* ... up to this */
+#define FG_ROLLOUT_GATHER_NS	   2000000000ull  /* packed versions wait that long for others */
+#define FG_ROLLOUT_STOP_NS	   1000000000ull  /* stopping: a drain's bound */
+#define FG_ROLLOUT_TICK_NS	   1000000000ull  /* nothing going on: step again after that */
+
+/* What control tells a worker; obeyed within one loop, or one sleep of 50 ms. */
+enum fg_order {
+	FG_ORDER_WAIT = 0, /* be ready: own CPU, sleeping */
+	FG_ORDER_SERVE,	   /* poll as configured */
+	FG_ORDER_DRAIN,	   /* serve, sleeping between requests */
+	FG_ORDER_FINISH,   /* no more will come: answer what is in the rings, then exit 0 */
+};
+
+enum fg_work_phase {
+	FG_WORK_NONE = 0, /* the keeper resets to this before a fork */
+	FG_WORK_STARTING,
+	FG_WORK_READY,	/* warm, checked: may be steered to */
+	FG_WORK_FAILED, /* will not become ready; error says why; it exits by itself */
+	FG_WORK_DONE,	/* obeyed FINISH, about to exit */
+};
+
+enum fg_plan_phase { FG_PLAN_FREE = 0, FG_PLAN_PACKING, FG_PLAN_READY, FG_PLAN_FAILED };
+
+enum fg_generation_phase {
+	FG_GENERATION_NONE = 0, /* the record is free */
+	FG_GENERATION_STARTING, /* workers are being started, warmed, checked */
+	FG_GENERATION_LIVE,	/* the steering table names it, or is about to */
+	FG_GENERATION_DRAINING, /* keeps its flows; new flows go elsewhere */
+	FG_GENERATION_KEPT,	/* drained: asleep, for a rollback */
+	FG_GENERATION_RETIRING, /* flows moved away; workers finish and exit */
+};
 
 /* One model version of a generation. */
 struct fg_rollout_entry {
@@ -26,13 +83,13 @@ struct fg_rollout_entry {
 	uint32_t is_default; /* answers requests that want version 0 */
 };
 
-enum fg_generation_phase {
-	FG_GENERATION_NONE = 0,	 /* the record is free */
-	FG_GENERATION_STARTING,	 /* workers are being started, warmed, checked */
-	FG_GENERATION_LIVE,	 /* the steering table names it */
-	FG_GENERATION_DRAINING,	 /* keeps its flows; new flows go elsewhere */
-	FG_GENERATION_KEPT,	 /* drained or not: asleep, for a rollback */
-	FG_GENERATION_RETIRING,	 /* flows moved away; workers finish and exit */
+/* What is remembered of one worker of a generation, beside its slot. */
+struct fg_rollout_health {
+	uint32_t deaths;	    /* of its slot, as far as they were seen */
+	uint64_t spawn_after_ns;    /* not to be started again before */
+	uint64_t backoff_ns;	    /* the last one used; 0: none */
+	uint64_t suspect_heartbeat; /* the heartbeat that was found old ... */
+	uint64_t suspect_ns;	    /* ... and when */
 };
 
 struct fg_rollout_generation {
@@ -43,12 +100,167 @@ struct fg_rollout_generation {
 	uint32_t entry_count, worker_count;
 	struct fg_rollout_entry entries[FG_ROLLOUT_MAX_MODELS];
 	uint16_t slots[FG_ROLLOUT_MAX_WORKERS];
+	struct fg_rollout_health health[FG_ROLLOUT_MAX_WORKERS];
+};
+
+/* A version that could not be packed, or whose workers did not become ready. Version 0: free. */
+struct fg_rollout_failure {
+	uint64_t version;
+	uint64_t fingerprint; /* of the files that failed */
+	char error[FG_ROLLOUT_ERROR_BYTES];
+};
+
+/* What is remembered of a model; sched/wanted.h gives the rules. An empty name: free. */
+struct fg_rollout_model {
+	char name[FG_ROLLOUT_NAME_BYTES];
+	uint64_t chosen;      /* by the operator (or the first one, policy manual); 0: none */
+	uint64_t seen;	      /* policy latest takes over again with a version above this one */
+	uint64_t previous;    /* what was live before the present version; 0: nothing */
+	uint64_t rolled_back; /* the version that was rolled back from; 0: it was no rollback */
+	struct fg_rollout_failure failures[FG_ROLLOUT_MAX_FAILURES];
+};
+
+/* The last flip. */
+struct fg_rollout_flip {
+	uint64_t count;
+	uint32_t serial;     /* of the table */
+	uint32_t generation; /* id of the generation it names */
+	uint32_t from;	     /* id of the generation that the table before named; 0: none */
+	uint64_t at_ns;	     /* visible from then on; 0: control died before it could note it */
+	uint64_t took_ns;    /* from the syscall to its return (a grace period) */
 };
 
 struct fg_rollout {
-	uint32_t next_id;
-	uint32_t table_serial;
+	uint32_t next_id;   /* 0 in fresh memory, means 1 */
+	uint32_t solo;	    /* a set with several changes failed: one change at a time */
+	uint32_t replaced;  /* STARTING generations replaced by newer ones since the last cutover */
+	uint64_t gather_ns; /* since when something packed waits for something unpacked; 0: not */
+	uint64_t dropping;  /* one bit for each plan that is on its way to FREE */
+	struct fg_rollout_flip flip;
 	struct fg_rollout_generation generations[FG_ROLLOUT_MAX_GENERATIONS];
+	struct fg_rollout_model models[FG_ROLLOUT_MAX_MODELS];
 };
+
+/*
+ * Where it lives: two copies, of which one counts. A writer prepares the other one and names it
+ * with one atomic store, so that whoever is killed meanwhile leaves the old state or the new one.
+ * One writer. Readers in other processes: a generation's id, entries and slots are the same in both
+ * copies for as long as it has a phase, so reading them needs no lock.
+ */
+struct fg_rollout_record {
+	uint32_t current; /* 0 or 1, atomic */
+	struct fg_rollout copies[2];
+};
+
+const struct fg_rollout *fg_rollout_current(const struct fg_rollout_record *record);
+/* Makes `next` current. `next` must not be inside `record`. */
+void fg_rollout_publish(struct fg_rollout_record *record, const struct fg_rollout *next);
+
+/* ---- what a step looks at ---- */
+
+struct fg_rollout_config {
+	uint32_t worker_count; /* 1 .. FG_ROLLOUT_MAX_WORKERS */
+	uint32_t drain_deadline_ms;
+	uint32_t keep_ms;
+	bool manual; /* policy manual: only the operator changes versions */
+};
+
+/* One slot as it is now. `generation`, `phase`, `order` are of its worker, or the last one's. */
+struct fg_rollout_slot {
+	int32_t pid; /* 0: no worker */
+	uint32_t generation;
+	uint32_t deaths; /* counted by the keeper, upward */
+	uint32_t phase;	 /* enum fg_work_phase */
+	uint32_t order;	 /* enum fg_order */
+	uint64_t spawned_ns;
+	uint64_t heartbeat_ns;
+	uint16_t map_generation, map_state; /* its element of the `slots` map */
+	uint32_t flows;			    /* see flows_known */
+	const char *error;		    /* why it failed or how it ended; may be "" */
+};
+
+struct fg_rollout_plan {
+	uint32_t phase;	   /* enum fg_plan_phase; the rest is valid unless FREE */
+	const char *model; /* NUL-terminated */
+	uint64_t version;
+	uint64_t fingerprint;
+	const char *error;
+};
+
+struct fg_rollout_observed {
+	bool stopping;
+	bool flows_known; /* flows were counted after the other fields were read */
+	uint64_t table;	  /* bit s: the live table names slot s */
+	struct fg_rollout_slot slots[FG_MAX_SLOTS];
+	struct fg_rollout_plan plans[FG_ROLLOUT_MAX_PLANS];
+	const struct fg_store *store;
+};
+
+/* ---- what a step asks for ---- */
+
+enum fg_rollout_verb {
+	FG_ROLLOUT_ORDER = 1,  /* slot, value: enum fg_order */
+	FG_ROLLOUT_PRIORITY,   /* slot, value: 1 urgent, 0 normal */
+	FG_ROLLOUT_SLOT_STATE, /* slot, generation (its id), value: enum fg_slot_state */
+	FG_ROLLOUT_FLIP,       /* slots: a table of these becomes live */
+	FG_ROLLOUT_FENCE,      /* wait until no program runs that began before */
+	FG_ROLLOUT_SPAWN,      /* slot, index (of the generation's record), worker (0 ..) */
+	FG_ROLLOUT_KILL,       /* slot */
+	FG_ROLLOUT_PACK,       /* index (of the plan), model, version, fingerprint */
+	FG_ROLLOUT_DROP,       /* index (of the plan) */
+};
+
+/* Fields that a verb does not use are 0, so that equal actions are equal bytes. PRIORITY, SPAWN,
+ * KILL, PACK and DROP cannot be observed at once and are listed again in every step until they
+ * show; the caller may hold back one that it did a moment ago. */
+struct fg_rollout_action {
+	uint32_t verb; /* enum fg_rollout_verb */
+	uint32_t slot, index, worker, value, generation;
+	uint32_t deaths; /* of the slot so far: tells one SPAWN, KILL or PRIORITY from the next */
+	uint32_t zero;
+	uint64_t slots, version, fingerprint;
+	char model[FG_ROLLOUT_NAME_BYTES];
+};
+
+struct fg_rollout_actions {
+	uint32_t count;
+	uint64_t again_ns; /* step again after this much, even if nothing is reported */
+	struct fg_rollout_action list[FG_ROLLOUT_MAX_ACTIONS];
+};
+
+/*
+ * One step. *rollout is a private copy: the caller compares, publishes, then acts. Rules:
+ *  - a set (each model's wanted version, sched/wanted.h) that differs from the live one and whose
+ *    plans are READY is started, one STARTING generation at a time; a newer set replaces it;
+ *  - it is flipped in when all its workers are READY; when one fails, dies or takes too long, it is
+ *    abandoned and the version at fault is remembered as failed. When several versions changed at
+ *    once, the fault is found by starting them one at a time;
+ *  - a DRAINING or KEPT generation that holds just the wanted set is flipped back to, unpacked;
+ *  - a LIVE worker that dies leaves the table at once and is started again in its slot;
+ *  - a drain ends when no flow is left, or at drain_deadline_ms;
+ *  - a record or slots that a start needs come from the oldest KEPT generation.
+ */
+void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
+		     const struct fg_rollout_config *config, uint64_t now_ns,
+		     struct fg_rollout_actions *actions);
+
+/* Notes a flip that was done: the table `serial` names the LIVE generation. */
+void fg_rollout_note_flip(struct fg_rollout *rollout, uint32_t serial, uint64_t at_ns,
+			  uint64_t took_ns);
+
+/* ---- questions ---- */
+
+/* The one in `phase`, the newest if there are several; NULL when there is none. */
+const struct fg_rollout_generation *fg_rollout_find(const struct fg_rollout *rollout,
+						    enum fg_generation_phase phase);
+/* Its entry of that model; NULL when it has none. */
+const struct fg_rollout_entry *fg_rollout_entry(const struct fg_rollout_generation *generation,
+						const char *model);
+/* No generation is left: stopping is done. */
+bool fg_rollout_empty(const struct fg_rollout *rollout);
+/* The number that a new generation gets after `id`. */
+uint32_t fg_rollout_next_id(uint32_t id);
+/* "live" and the like. Static string. */
+const char *fg_generation_phase_name(uint32_t phase);
 
 #endif

@@ -44,8 +44,6 @@ struct fg_state_boot {
 	char mode_reason[256]; /* why a faster mode was not taken; empty if the first was */
 };
 
-enum fg_plan_phase { FG_PLAN_FREE = 0, FG_PLAN_PACKING, FG_PLAN_READY, FG_PLAN_FAILED };
-
 struct fg_state_plan {
 	_Atomic uint32_t phase; /* enum fg_plan_phase; announces the rest */
 	char model[FG_NAME_BYTES];
@@ -65,22 +63,6 @@ struct fg_state_post {
 	int32_t exit_status; /* of the last worker, as from waitpid */
 	uint64_t spawned_ns;
 	_Atomic uint32_t deaths; /* workers that ended without being told to */
-};
-
-/* What control tells a worker; obeyed within one loop, or one sleep of 50 ms. */
-enum fg_order {
-	FG_ORDER_WAIT = 0, /* be ready: own CPU, sleeping */
-	FG_ORDER_SERVE,	   /* poll as configured */
-	FG_ORDER_DRAIN,	   /* serve, sleeping between requests */
-	FG_ORDER_FINISH,   /* no more will come: answer what is in the rings, then exit 0 */
-};
-
-enum fg_work_phase {
-	FG_WORK_NONE = 0, /* the keeper resets to this before a fork */
-	FG_WORK_STARTING,
-	FG_WORK_READY, /* warm, checked: may be steered to */
-	FG_WORK_FAILED, /* will not become ready; error says why; it exits by itself */
-	FG_WORK_DONE,  /* obeyed FINISH, about to exit */
 };
 
 /* Counters are written by one thread with relaxed stores; nobody ever needs two of them to
@@ -119,7 +101,7 @@ _Static_assert(sizeof(struct fg_state_slot) == 4096, "a slot's state is one page
 struct fg_state {
 	struct fg_state_boot boot;
 	struct fg_state_plan plans[FG_STATE_MAX_PLANS];
-	struct fg_rollout rollout;
+	struct fg_rollout_record rollout; /* fg_rollout_current() is what counts */
 	struct fg_state_slot slots[FG_MAX_SLOTS];
 };
 

@@ -1,0 +1,89 @@
+/*
+ * wanted.h: which version of each model should serve: policy, operator, failures.
+ *
+ * Policy latest: the newest version that is complete on disk and did not fail. An operator's choice
+ * (promote, rollback) holds until a version appears that is newer than all that were wanted when it
+ * was made: so a version that was rolled back from does not come back by itself.
+ * Policy manual: until a first generation is live as latest; from then on only the operator's
+ * choice, and models that appear later wait for a promote.
+ * Always: what serves goes on serving when its files vanish or change, and a choice that fails
+ * falls back to what is live.
+ */
+#ifndef FG_SCHED_WANTED_H
+#define FG_SCHED_WANTED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "sched/rollout.h"
+
+#define FG_STORE_MAX_VERSIONS 64 /* the newest of one model */
+
+struct fg_store_version {
+	uint64_t version;     /* never 0 */
+	uint64_t fingerprint; /* of names, sizes, times and inodes of its files */
+	bool complete;	      /* the fingerprint has stood still; may be packed */
+	char directory[32];   /* its name below the model's directory ("007") */
+};
+
+struct fg_store_model {
+	char name[FG_ROLLOUT_NAME_BYTES];
+	uint32_t count; /* 0: its directory is gone or empty */
+	struct fg_store_version versions[FG_STORE_MAX_VERSIONS]; /* by version, upward */
+};
+
+/* What the repository holds. Written by userspace/daemon/repository. */
+struct fg_store {
+	uint32_t count;
+	struct fg_store_model models[FG_ROLLOUT_MAX_MODELS];
+};
+
+/* NULL when there is none. */
+const struct fg_store_model *fg_store_find(const struct fg_store *store, const char *model);
+const struct fg_store_version *fg_store_version(const struct fg_store *store, const char *model,
+						uint64_t version);
+
+/* The record of a model; NULL when there is none. */
+struct fg_rollout_model *fg_wanted_model(struct fg_rollout *rollout, const char *name);
+
+/* Gives each model with a complete version a record; frees those of models that are neither on disk
+ * nor in a generation. */
+void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store);
+
+/* The version of `model` (a record of `rollout`) that should serve; 0: none. */
+uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_store *store,
+			   bool manual, const struct fg_rollout_model *model);
+
+/* The generation that served, or serves, this version, and whose plan is still held; NULL: none.
+ * Such a version needs neither files nor packing. */
+const struct fg_rollout_generation *fg_wanted_holder(const struct fg_rollout *rollout,
+						     const char *model, uint64_t version);
+
+/* Remembers that the version failed with these files, and takes back an operator's choice of it. */
+void fg_wanted_fail(struct fg_rollout *rollout, const char *model, uint64_t version,
+		    uint64_t fingerprint, const char *error);
+/* The failure of a version, NULL when it has none. Of files that changed since, it does not count:
+ * pass the present fingerprint, or 0 for any. */
+const struct fg_rollout_failure *fg_wanted_failure(const struct fg_rollout_model *model,
+						   uint64_t version, uint64_t fingerprint);
+
+/*
+ * The operator's choice of a version. A failure of it is forgotten: it is tried once more.
+ * -ENOENT: no such model, or no such complete version on disk or held. Idempotent.
+ */
+int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store, bool manual,
+		      const char *model, uint64_t version);
+
+/*
+ * Back to the version that served before the live one; *version tells which. Again, before anything
+ * newer went live: the same answer, nothing changes (two clicks must not bring the bad version
+ * back). -ENOENT: the model is not live, or nothing served before. -ESTALE: *version served before,
+ * but is neither on disk nor held any more.
+ */
+int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store, bool manual,
+		       const char *model, uint64_t *version);
+
+/* Bookkeeping of a cutover: `next` becomes live after `last` (NULL: the first). */
+void fg_wanted_cutover(struct fg_rollout *rollout, const struct fg_rollout_generation *last,
+		       const struct fg_rollout_generation *next, bool manual);
+
+#endif
