@@ -50,6 +50,11 @@ struct fg_uring_socket {
 	bool empty; /* draining: was seen empty */
 };
 
+struct fg_uring_poll {
+	int fd;
+	bool armed; /* a poll is in the kernel */
+};
+
 /* What a sendmsg needs until it completes; one per buffer. */
 struct fg_uring_reply {
 	struct msghdr header;
@@ -59,17 +64,17 @@ struct fg_uring_reply {
 
 struct fg_uring {
 	struct io_uring ring;
-	struct io_uring_buf_ring *buffer_ring; /* (buffers) */
-	uint8_t *buffers;		       /* (buffers, stride) */
-	struct fg_uring_reply *replies;	       /* (buffers) */
-	struct msghdr layout;		       /* sizes of name and control data in every buffer */
-	struct fg_uring_config config;
-	struct fg_uring_socket sockets[FG_MAX_LISTENERS];
-	int polls[FG_MAX_QUEUES];
-	bool poll_armed[FG_MAX_QUEUES];
+	struct io_uring_buf_ring *buffer_ring; /* (buffer_count); the start of the mapping */
 	size_t map_bytes;
-	uint32_t stride;    /* bytes from buffer to buffer */
-	uint32_t available; /* buffers that the kernel may fill */
+	struct fg_uring_reply *replies; /* (buffer_count) */
+	uint8_t *buffers;		/* (buffer_count, stride) */
+	uint32_t buffer_count, stride, datagram_bytes;
+	uint32_t available;   /* buffers that the kernel may fill */
+	struct msghdr layout; /* sizes of name and control data in every buffer */
+	struct fg_stats *stats;
+	struct fg_uring_socket sockets[FG_MAX_LISTENERS];
+	struct fg_uring_poll polls[FG_MAX_QUEUES];
+	uint32_t socket_count, poll_count;
 	bool draining;
 };
 
