@@ -36,7 +36,7 @@ SHARED := $(wildcard userspace/shared/*.c)
 DAEMON := $(filter-out userspace/daemon/flipgated.c,$(wildcard userspace/daemon/*.c))
 WORKER := $(wildcard userspace/worker/*.c)
 CLIENT := $(wildcard tools/client*.c)
-CLI := $(wildcard tools/flipgate.c tools/cli_*.c)
+CLI := $(wildcard tools/cli_*.c)
 
 # Kernels: one source, one object per ISA (models/kernels.h). The portable C is the reference.
 ISAS := c
@@ -63,7 +63,7 @@ $(BUILD)/bin/flipgated: $(call obj,userspace/daemon/flipgated.c) $(BUILD)/lib/da
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS_DAEMON) $(LDLIBS)
 
-$(BUILD)/bin/flipgate: $(call obj,$(CLI)) $(BUILD)/lib/libflipgate.a $(BUILD)/lib/common.a
+$(BUILD)/bin/flipgate: $(call obj,tools/flipgate.c) $(BUILD)/lib/cli.a $(BUILD)/lib/libflipgate.a $(BUILD)/lib/common.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS_TOOLS) $(LDLIBS)
 
@@ -73,6 +73,7 @@ $(BUILD)/bin/flipgate-pack: $(call obj,tools/flipgate-pack.c) $(BUILD)/lib/commo
 
 $(BUILD)/lib/common.a: $(COMMON_OBJ)
 $(BUILD)/lib/daemon.a: $(DAEMON_OBJ)
+$(BUILD)/lib/cli.a: $(call obj,$(CLI))
 $(BUILD)/lib/libflipgate.a: $(call obj,$(CLIENT) $(PROTOCOL))
 $(BUILD)/lib/%.a:
 	@mkdir -p $(@D)
@@ -81,6 +82,7 @@ $(BUILD)/lib/%.a:
 $(BUILD)/lib/libflipgate.so: $(call obj,$(CLIENT) $(PROTOCOL))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -shared -Wl,-soname,libflipgate.so.0 -o $@ $^ -lxxhash
+	ln -sf $(@F) $@.0
 
 $(BUILD)/lib/pkgconfig/flipgate.pc: tools/flipgate.pc.in Makefile
 	@mkdir -p $(@D)
@@ -117,7 +119,8 @@ BPFTESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bpf/test_*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(wildcard tests/fuzz/fuzz_*.c))
 
-$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/lib/daemon.a $(BUILD)/lib/libflipgate.a $(BUILD)/lib/common.a
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/lib/daemon.a $(BUILD)/lib/cli.a \
+		$(BUILD)/lib/libflipgate.a $(BUILD)/lib/common.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS_DAEMON) $(LDLIBS)
 

@@ -1,0 +1,402 @@
+#include "tools/flipgate.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+#include "tools/client_address.h"
+#include "userspace/protocol/wire.h"
+
+_Static_assert((int)FG_CLIENT_F32 == FG_DTYPE_F32 && (int)FG_CLIENT_I8 == FG_DTYPE_I8, "dtypes");
+_Static_assert((int)FG_CLIENT_INTERNAL == FG_STATUS_INTERNAL, "statuses");
+
+#define SECOND_NS 1000000000ull
+#define MS_NS	  1000000ull
+
+/* The low byte of a request id counts the datagrams of one call, the rest counts calls. */
+#define ID_TRY_BITS 8
+
+struct fg_client {
+	struct fg_client_options options;
+	struct fg_client_address address;
+	char name[256]; /* the address as it was given */
+	int fd;
+	uint64_t serial; /* of the last call; begins at random, so that an id is hard to forge */
+	uint32_t known_model, known_cols; /* columns of the last answer, to pad the next request */
+	unsigned char send[FG_WIRE_MAX_DATAGRAM];
+	unsigned char receive[FG_WIRE_MAX_DATAGRAM];
+};
+
+/* One call of fg_client_infer. */
+struct call {
+	struct fg_client *client;
+	const struct fg_client_request *request;
+	float *out;
+	size_t out_count;
+	struct fg_client_reply *reply;
+	struct fg_client_error *error;
+	size_t length; /* of the datagram: header, payload, padding */
+	size_t payload;
+	uint64_t until_ns;
+	uint64_t sent_ns[FG_CLIENT_MAX_RETRIES + 2]; /* one more: sent again with padding */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
+const char *fg_client_status_name(uint32_t status)
+{
+	return fg_status_name(status > UINT8_MAX ? UINT8_MAX : (uint8_t)status);
+}
+
+const char *fg_client_status_help(uint32_t status)
+{
+	return fg_status_help(status > UINT8_MAX ? UINT8_MAX : (uint8_t)status);
+}
+
+const char *fg_client_version(void)
+{
+	return FG_VERSION;
+}
+
+int fg_client_open(struct fg_client **result, const char *address,
+		   const struct fg_client_options *options, struct fg_client_error *error)
+{
+	struct fg_client *client = calloc(1, sizeof(*client));
+	int code;
+
+	if (!client)
+		return fg_client_fail(error, -ENOMEM, "out of memory");
+	client->fd = -1;
+	if (options)
+		client->options = *options;
+	if (client->options.timeout_ms == 0)
+		client->options.timeout_ms = FG_CLIENT_TIMEOUT_MS;
+	if (client->options.retries > FG_CLIENT_MAX_RETRIES) {
+		code = fg_client_fail(error, -EINVAL, "retries %u: at most %d",
+				      client->options.retries, FG_CLIENT_MAX_RETRIES);
+		goto fail;
+	}
+	code = fg_client_resolve(&client->address, address, error);
+	if (code)
+		goto fail;
+	strncpy(client->name, address, sizeof(client->name) - 1);
+	client->fd = fg_client_connect(&client->address);
+	if (client->fd < 0) {
+		code = fg_client_fail(error, client->fd, "connect to %s: %s", address,
+				      strerror(-client->fd));
+		goto fail;
+	}
+	if (getrandom(&client->serial, sizeof(client->serial), 0) < 0)
+		client->serial = now_ns();
+	*result = client;
+	return 0;
+fail:
+	fg_client_close(client);
+	return code;
+}
+
+void fg_client_close(struct fg_client *client)
+{
+	if (!client)
+		return;
+	if (client->fd >= 0)
+		close(client->fd);
+	free(client);
+}
+
+/*
+ * A reply of rows * cols floats is allowed when the request's datagram is no shorter than those
+ * floats: reply = header + floats <= datagram + FG_WIRE_AMPLIFICATION, and header is that long.
+ */
+_Static_assert(FG_WIRE_HEADER_BYTES == FG_WIRE_AMPLIFICATION, "padding rule");
+
+/* Lengthens the datagram so that `floats` may come back. False when it would not fit. */
+static bool pad_for(struct call *call, uint64_t floats)
+{
+	uint64_t wanted = floats * sizeof(float);
+
+	if (wanted > FG_WIRE_MAX_DATAGRAM - FG_WIRE_HEADER_BYTES)
+		return false;
+	if (wanted > call->length) {
+		memset(call->client->send + call->length, 0, wanted - call->length);
+		call->length = wanted;
+	}
+	return true;
+}
+
+static int build(struct call *call)
+{
+	const struct fg_client_request *request = call->request;
+	struct fg_client *client = call->client;
+	struct fg_wire_header header;
+	int64_t payload;
+
+	if (!request->model || !request->data || request->dtype > UINT8_MAX)
+		return fg_client_fail(call->error, -EINVAL,
+				      "a request needs a model, data and a dtype");
+	payload = fg_wire_request(&header, fg_wire_model(request->model), (uint8_t)request->dtype,
+				  request->rows, request->cols);
+	if (payload == -EINVAL)
+		return fg_client_fail(call->error, -EINVAL,
+				      "cannot send %u rows of %u columns of dtype %u",
+				      request->rows, request->cols, request->dtype);
+	call->payload = (size_t)payload;
+	call->length = sizeof(header) + call->payload;
+	if (payload < 0 || (header.model == client->known_model &&
+			    !pad_for(call, (uint64_t)request->rows * client->known_cols)))
+		return fg_client_fail(call->error, -EMSGSIZE,
+				      "%u rows of %u columns, or their answer, do not fit one "
+				      "datagram of %d bytes: send fewer rows",
+				      request->rows, request->cols, FG_WIRE_MAX_DATAGRAM);
+	header.affinity = request->affinity;
+	header.model_version = request->version;
+	header.deadline_us = request->deadline_us;
+	memcpy(client->send, &header, sizeof(header));
+	memcpy(client->send + sizeof(header), request->data, call->payload);
+	return 0;
+}
+
+static int send_once(struct call *call)
+{
+	struct fg_client *client = call->client;
+	uint32_t attempt = call->reply->attempts++;
+	uint64_t id = client->serial << ID_TRY_BITS | attempt;
+	ssize_t sent;
+
+	memcpy(client->send + offsetof(struct fg_wire_header, request_id), &id, sizeof(id));
+	call->sent_ns[attempt] = now_ns();
+	do {
+		/* An error that an earlier datagram met (ICMP) is reported, and cleared, here. */
+		sent = send(client->fd, client->send, call->length, MSG_NOSIGNAL);
+		if (sent < 0 && errno == ECONNREFUSED)
+			sent = send(client->fd, client->send, call->length, MSG_NOSIGNAL);
+	} while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : 0;
+}
+
+/*
+ * Is it an answer to this call? An output counts whichever of the call's datagrams it answers. A
+ * status that makes us send again counts only for the last of them: once is enough.
+ */
+static bool is_answer(const struct call *call, const struct fg_wire_header *header)
+{
+	uint64_t attempt = header->request_id & ((1 << ID_TRY_BITS) - 1);
+
+	if (header->request_id >> ID_TRY_BITS !=
+		    (call->client->serial & (UINT64_MAX >> ID_TRY_BITS)) ||
+	    attempt >= call->reply->attempts)
+		return false;
+	switch (header->status) {
+	case FG_STATUS_OK:
+		return header->dtype == FG_DTYPE_F32 && header->rows == call->request->rows;
+	case FG_STATUS_OVERLOADED:
+	case FG_STATUS_REPLY_TOO_LONG:
+		return attempt + 1 == call->reply->attempts;
+	default:
+		return true;
+	}
+}
+
+/* Sleeps until the socket is readable or `until_ns`. 0, or -ETIMEDOUT. */
+static int wait_readable(struct fg_client *client, uint64_t until_ns)
+{
+	struct pollfd poll = {.fd = client->fd, .events = POLLIN};
+	uint64_t now = now_ns(), left;
+	struct timespec timeout;
+
+	if (now >= until_ns)
+		return -ETIMEDOUT;
+	if (client->options.spin)
+		return 0;
+	left = until_ns - now;
+	timeout.tv_sec = (time_t)(left / SECOND_NS);
+	timeout.tv_nsec = (long)(left % SECOND_NS);
+	if (ppoll(&poll, 1, &timeout, NULL) < 0 && errno != EINTR)
+		return -errno;
+	return 0;
+}
+
+/* Waits for an answer: 0 with *header, -ETIMEDOUT, or what the network said. */
+static int await(struct call *call, uint64_t until_ns, struct fg_wire_header *header)
+{
+	struct fg_client *client = call->client;
+	int code;
+
+	for (;;) {
+		ssize_t length =
+			recv(client->fd, client->receive, sizeof(client->receive), MSG_DONTWAIT);
+
+		if (length < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (length >= 0) {
+			if (fg_wire_parse_reply(client->receive, (size_t)length, header) == 0 &&
+			    is_answer(call, header))
+				return 0;
+			call->reply->ignored++;
+			continue;
+		}
+		code = wait_readable(client, until_ns);
+		if (code)
+			return code;
+	}
+}
+
+static void sleep_until(uint64_t until_ns)
+{
+	struct timespec until = {.tv_sec = (time_t)(until_ns / SECOND_NS),
+				 .tv_nsec = (long)(until_ns % SECOND_NS)};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+		;
+}
+
+static void fill_reply(struct call *call, const struct fg_wire_header *header)
+{
+	struct fg_client_reply *reply = call->reply;
+	uint64_t attempt = header->request_id & ((1 << ID_TRY_BITS) - 1);
+
+	reply->status = header->status;
+	reply->generation = header->generation;
+	reply->version = header->model_version;
+	reply->queued_ns = header->queued_ns;
+	reply->compute_ns = header->compute_ns;
+	reply->round_trip_ns = now_ns() - call->sent_ns[attempt];
+}
+
+static int refused(struct call *call, const struct fg_wire_header *header)
+{
+	const char *text = (const char *)call->client->receive + sizeof(*header);
+	int length = (int)header->payload_bytes;
+
+	if (length == 0) {
+		text = fg_status_help(header->status);
+		length = (int)strlen(text);
+	}
+	return fg_client_fail(call->error, -EREMOTEIO, "%s refused model '%s': %s: %.*s",
+			      call->client->name, call->request->model,
+			      fg_status_name(header->status), length, text);
+}
+
+static int finish(struct call *call, const struct fg_wire_header *header)
+{
+	uint64_t count = (uint64_t)header->rows * header->cols;
+
+	fill_reply(call, header);
+	if (header->status != FG_STATUS_OK)
+		return refused(call, header);
+	call->reply->rows = header->rows;
+	call->reply->cols = header->cols;
+	call->client->known_model = header->model;
+	call->client->known_cols = header->cols;
+	if (count > call->out_count)
+		return fg_client_fail(call->error, -ENOBUFS,
+				      "the answer is (%u, %u), more than the %zu floats there is "
+				      "room for",
+				      header->rows, header->cols, call->out_count);
+	memcpy(call->out, call->client->receive + sizeof(*header), count * sizeof(float));
+	return 0;
+}
+
+static int no_answer(struct call *call, int code)
+{
+	const struct fg_client *client = call->client;
+
+	if (code == -ETIMEDOUT)
+		return fg_client_fail(call->error, code,
+				      "no answer from %s within %u ms (%u datagrams sent): is "
+				      "flipgated listening there?",
+				      client->name, client->options.timeout_ms,
+				      call->reply->attempts);
+	return fg_client_fail(call->error, code, "%s: %s: is flipgated listening there?",
+			      client->name, strerror(-code));
+}
+
+/*
+ * Nobody knows how long an answer of this model is until one came: the first time, ask for as much
+ * as the caller has room for. Not a retry, for the server is there and answers.
+ */
+static int ask_padded(struct call *call, struct fg_wire_header *header)
+{
+	size_t most = (FG_WIRE_MAX_DATAGRAM - FG_WIRE_HEADER_BYTES) / sizeof(float);
+	bool all = call->out_count >= most;
+	int code;
+
+	pad_for(call, all ? most : call->out_count);
+	code = send_once(call);
+	if (!code)
+		code = await(call, call->until_ns, header);
+	if (code)
+		return no_answer(call, code);
+	if (header->status != FG_STATUS_REPLY_TOO_LONG)
+		return 0;
+	fill_reply(call, header);
+	if (all)
+		return fg_client_fail(call->error, -EMSGSIZE,
+				      "the answer to %u rows does not fit one datagram: send fewer "
+				      "rows",
+				      call->request->rows);
+	return fg_client_fail(call->error, -ENOBUFS,
+			      "the answer has more than the %zu floats there is room for",
+			      call->out_count);
+}
+
+static int exchange(struct call *call)
+{
+	const struct fg_client_options *options = &call->client->options;
+	uint64_t total_ns = options->timeout_ms * MS_NS;
+	uint64_t wait_ns = total_ns / ((2ull << options->retries) - 1);
+	struct fg_wire_header header;
+	int code = -ETIMEDOUT;
+
+	call->until_ns = now_ns() + total_ns;
+	for (uint32_t retry = 0; retry <= options->retries; retry++, wait_ns *= 2) {
+		bool last = retry == options->retries;
+		uint64_t until_ns = last ? call->until_ns : now_ns() + wait_ns;
+
+		code = send_once(call);
+		if (!code)
+			code = await(call, until_ns, &header);
+		if (!code && header.status == FG_STATUS_REPLY_TOO_LONG) {
+			code = ask_padded(call, &header);
+			if (code)
+				return code;
+		}
+		if (!code && (last || header.status != FG_STATUS_OVERLOADED))
+			return finish(call, &header);
+		if (!last && code != -ETIMEDOUT)
+			sleep_until(until_ns);
+	}
+	return no_answer(call, code);
+}
+
+int fg_client_infer(struct fg_client *client, const struct fg_client_request *request, float *out,
+		    size_t out_count, struct fg_client_reply *reply, struct fg_client_error *error)
+{
+	struct fg_client_reply unwanted;
+	struct call call = {
+		.client = client,
+		.request = request,
+		.out = out,
+		.out_count = out_count,
+		.reply = reply ? reply : &unwanted,
+		.error = error,
+	};
+	int code;
+
+	memset(call.reply, 0, sizeof(*call.reply));
+	code = build(&call);
+	if (code)
+		return code;
+	client->serial++;
+	return exchange(&call);
+}
