@@ -27,29 +27,29 @@ struct fg_config_acl {
 };
 
 struct fg_config {
-	char name[32];		 /* of the service; in paths and logs. "default" */
+	char name[32];		  /* of the service; in paths and logs. "default" */
 	char interface[IFNAMSIZ]; /* XDP attaches here; empty: mode sockets */
-	enum fg_mode mode;	 /* NONE: try native, generic, sockets */
+	uint32_t mode;		  /* enum fg_mode; NONE: try native, generic, sockets */
 	struct sockaddr_storage listen[FG_MAX_LISTENERS]; /* UDP */
-	uint32_t listen_count;	 /* 1 .. FG_MAX_LISTENERS */
-	char repository[4096];	 /* absolute directory: MODEL/VERSION/model.onnx */
-	enum fg_policy policy;
+	uint32_t listen_count;				  /* 1 .. FG_MAX_LISTENERS */
+	char repository[4096];			 /* absolute directory: MODEL/VERSION/model.onnx */
+	uint32_t policy;			 /* enum fg_policy */
 	int worker_cpus[FG_ROLLOUT_MAX_WORKERS]; /* one worker each */
-	uint32_t worker_count;	 /* 1 .. FG_ROLLOUT_MAX_WORKERS */
-	enum fg_poll poll;
-	uint32_t spin_us;	 /* adaptive: how long to spin after the last request */
-	uint32_t max_batch;	 /* rows, 1 .. 1024 (b_max) */
-	uint32_t frames;	 /* UMEM frames per queue, a power of two, 256 .. 2^16 */
+	uint32_t worker_count;			 /* 1 .. FG_ROLLOUT_MAX_WORKERS */
+	uint32_t poll;				 /* enum fg_poll */
+	uint32_t spin_us;   /* adaptive: how long to spin after the last request */
+	uint32_t max_batch; /* rows, 1 .. 1024 (b_max) */
+	uint32_t frames;    /* UMEM frames per queue, a power of two, 256 .. 2^16 */
 	uint32_t flow_idle_ms;
 	uint32_t drain_deadline_ms; /* after which a draining generation's flows are moved */
-	uint32_t keep_ms;	 /* how long a drained generation stays for a rollback; 0: not */
+	uint32_t keep_ms;	    /* how long a drained generation stays for a rollback; 0: not */
 	uint32_t buckets_log2;
 	struct fg_config_acl acl[FG_CONFIG_MAX_ACL];
 	uint32_t acl_count;
-	char user[32];		 /* workers and packer run as this user */
-	char socket[108];	 /* path of the control socket */
-	char pin_dir[256];	 /* below a bpffs */
-	char packer[4096];	 /* flipgate-pack; default: beside flipgated */
+	char user[32];	   /* workers and packer run as this user */
+	char socket[108];  /* path of the control socket */
+	char pin_dir[256]; /* below a bpffs */
+	char packer[4096]; /* flipgate-pack; default: beside flipgated */
 	bool verbose;
 	bool check_only; /* --check: validate the configuration and exit */
 };

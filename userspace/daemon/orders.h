@@ -13,10 +13,10 @@
 
 enum fg_orders_verb {
 	FG_ORDERS_POKE = 0, /* keeper to control: look at the state page */
-	FG_ORDERS_PACK,	 /* pack `path` into plans[plan]: model, version, fingerprint, path */
-	FG_ORDERS_DROP,	 /* forget plans[plan]: closes the memfd, phase becomes FREE */
-	FG_ORDERS_SPAWN, /* start a worker: slot, cpu, generation (its index in rollout) */
-	FG_ORDERS_KILL,	 /* SIGKILL the worker in slot (it hangs) */
+	FG_ORDERS_PACK,	    /* pack `path` into plans[plan]: model, version, fingerprint, path */
+	FG_ORDERS_DROP,	    /* forget plans[plan]: closes the memfd, phase becomes FREE */
+	FG_ORDERS_SPAWN,    /* start a worker: slot, cpu, generation (its index in rollout) */
+	FG_ORDERS_KILL,	    /* SIGKILL the worker in slot (it hangs) */
 	FG_ORDERS_PRIORITY, /* slot, urgent: 1 while draining (see keeper.c), 0 otherwise */
 };
 

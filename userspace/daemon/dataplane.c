@@ -1,0 +1,350 @@
+#include "userspace/daemon/dataplane.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <linux/ethtool.h>
+#include <linux/filter.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define RING_ENTRIES   2048
+#define RECEIVE_BUFFER (4 << 20)
+
+static int ask_interface(const char *name, unsigned long request, struct ifreq *ifr)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int code;
+
+	if (fd < 0)
+		return -errno;
+	strncpy(ifr->ifr_name, name, IFNAMSIZ - 1);
+	code = ioctl(fd, request, ifr) ? -errno : 0;
+	close(fd);
+	return code;
+}
+
+/* Receive queues of the interface; a driver that does not say has one. */
+static uint32_t count_queues(const char *name)
+{
+	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
+	struct ifreq ifr = {.ifr_data = (void *)&channels};
+	uint32_t queues;
+
+	if (ask_interface(name, SIOCETHTOOL, &ifr))
+		return 1;
+	queues = channels.combined_count + channels.rx_count;
+	return queues ? queues : 1;
+}
+
+static int find_interface(struct fg_dataplane *dataplane, struct fg_error *error)
+{
+	const char *name = dataplane->config->interface;
+	struct ifreq ifr = {0};
+
+	dataplane->ifindex = if_nametoindex(name);
+	if (!dataplane->ifindex)
+		return fg_error_set(error, -ENODEV,
+				    "interface %s: no such interface (see: ip link)", name);
+	if (ask_interface(name, SIOCGIFFLAGS, &ifr) || !(ifr.ifr_flags & IFF_UP))
+		return fg_error_set(error, -ENETDOWN,
+				    "interface %s is down: bring it up (ip link set %s up)", name,
+				    name);
+	if (ask_interface(name, SIOCGIFMTU, &ifr))
+		return fg_error_set(error, -ENODEV, "interface %s has no MTU", name);
+	dataplane->mtu = ifr.ifr_mtu;
+	dataplane->queues = count_queues(name);
+	if (dataplane->queues > FG_MAX_QUEUES)
+		return fg_error_set(error, -E2BIG,
+				    "interface %s has %u queues, at most %d can be used: "
+				    "ethtool -L %s combined %d",
+				    name, dataplane->queues, FG_MAX_QUEUES, name, FG_MAX_QUEUES);
+	return 0;
+}
+
+/* ---- listeners -------------------------------------------------------------------------- */
+
+static bool is_wildcard(const struct sockaddr_storage *address)
+{
+	if (address->ss_family == AF_INET)
+		return !((const struct sockaddr_in *)address)->sin_addr.s_addr;
+	return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+static void set_port(struct sockaddr_storage *address, const struct sockaddr_storage *from)
+{
+	if (address->ss_family == AF_INET)
+		((struct sockaddr_in *)address)->sin_port =
+			((const struct sockaddr_in *)from)->sin_port;
+	else
+		((struct sockaddr_in6 *)address)->sin6_port =
+			((const struct sockaddr_in6 *)from)->sin6_port;
+}
+
+/* XDP sees packets for other hosts too, so it must know the addresses behind a wildcard: those
+ * the interface has now. One that it gets later is served through the stack. */
+static int announce_wildcard(const struct fg_dataplane *dataplane, uint32_t listener)
+{
+	const struct sockaddr_storage *wildcard = &dataplane->config->listen[listener];
+	struct sockaddr_storage address;
+	struct ifaddrs *all, *one;
+	size_t size = wildcard->ss_family == AF_INET ? sizeof(struct sockaddr_in)
+						     : sizeof(struct sockaddr_in6);
+	int code = fg_steering_listen(dataplane->steering, wildcard, 0, listener);
+
+	if (code || getifaddrs(&all))
+		return code ? code : -errno;
+	for (one = all; one && !code; one = one->ifa_next) {
+		if (!one->ifa_addr || one->ifa_addr->sa_family != wildcard->ss_family ||
+		    strcmp(one->ifa_name, dataplane->config->interface))
+			continue;
+		memset(&address, 0, sizeof(address));
+		memcpy(&address, one->ifa_addr, size);
+		set_port(&address, wildcard);
+		code = fg_steering_listen(dataplane->steering, &address, 0, listener);
+	}
+	freeifaddrs(all);
+	return code;
+}
+
+static int announce(const struct fg_dataplane *dataplane, uint32_t listener)
+{
+	const struct sockaddr_storage *address = &dataplane->config->listen[listener];
+
+	if (is_wildcard(address))
+		return announce_wildcard(dataplane, listener);
+	return fg_steering_listen(dataplane->steering, address, 0, listener);
+}
+
+static int bind_udp(const struct sockaddr_storage *address, bool share, int *result)
+{
+	bool ipv6 = address->ss_family == AF_INET6;
+	int fd = socket(address->ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int one = 1, buffer = RECEIVE_BUFFER, code;
+
+	if (fd < 0)
+		return -errno;
+	if (share)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer));
+	if (ipv6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (is_wildcard(address))
+		setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
+			   ipv6 ? IPV6_RECVPKTINFO : IP_PKTINFO, &one, sizeof(one));
+	if (bind(fd, (const struct sockaddr *)address,
+		 ipv6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in))) {
+		code = -errno;
+		close(fd);
+		return code;
+	}
+	*result = fd;
+	return 0;
+}
+
+/* A second program with SO_REUSEPORT and our uid would get into our group unseen; a bind without it
+ * tells. */
+static int check_port(const struct sockaddr_storage *address, struct fg_error *error)
+{
+	char text[64];
+	int fd, code = bind_udp(address, false, &fd);
+
+	if (!code)
+		close(fd);
+	else
+		fg_error_set(error, code, "listen %s: %s",
+			     fg_config_format_address(address, text, sizeof(text)),
+			     code == -EADDRINUSE ? "another program has this port (see: ss -lunp)"
+			     : code == -EADDRNOTAVAIL ? "no interface has this address (ip addr)"
+						      : strerror(-code));
+	return code;
+}
+
+/* ---- opening ---------------------------------------------------------------------------- */
+
+static void close_umems(struct fg_dataplane *dataplane)
+{
+	for (uint32_t queue = 0; queue < FG_MAX_QUEUES; queue++)
+		fg_umem_close(&dataplane->umems[queue]);
+}
+
+static int open_xdp(struct fg_dataplane *dataplane, bool native, struct fg_error *error)
+{
+	struct fg_umem *umems = dataplane->umems;
+	int code = 0;
+
+	for (uint32_t queue = 0; !code && queue < dataplane->queues; queue++)
+		code = fg_umem_open(&umems[queue], dataplane->ifindex, queue,
+				    dataplane->config->frames, !native, error);
+	if (!code)
+		code = fg_steering_attach(dataplane->steering, dataplane->ifindex, native, error);
+	if (code)
+		close_umems(dataplane);
+	return code;
+}
+
+static int try_mode(struct fg_dataplane *dataplane, enum fg_mode mode, struct fg_error *error)
+{
+	int code = 0;
+
+	if (mode == FG_MODE_SOCKETS)
+		dataplane->queues = dataplane->mtu = 0;
+	else
+		code = open_xdp(dataplane, mode == FG_MODE_NATIVE, error);
+	if (!code)
+		dataplane->mode = mode;
+	return code;
+}
+
+static int choose_mode(struct fg_dataplane *dataplane, struct fg_error *error)
+{
+	enum fg_mode forced = dataplane->config->mode;
+	int code;
+
+	if (!dataplane->config->interface[0]) {
+		snprintf(dataplane->mode_reason, sizeof(dataplane->mode_reason),
+			 "no interface was named");
+		return try_mode(dataplane, FG_MODE_SOCKETS, error);
+	}
+	code = find_interface(dataplane, error);
+	if (code)
+		return code;
+	if (forced != FG_MODE_NONE)
+		return try_mode(dataplane, forced, error);
+	for (enum fg_mode mode = FG_MODE_NATIVE; mode <= FG_MODE_SOCKETS; mode++) {
+		struct fg_error reason = {""};
+		size_t used = strlen(dataplane->mode_reason);
+
+		code = try_mode(dataplane, mode, &reason);
+		if (!code)
+			return 0;
+		snprintf(dataplane->mode_reason + used, sizeof(dataplane->mode_reason) - used,
+			 "%s%s: %s", used ? "; " : "", fg_mode_name(mode), reason.text);
+	}
+	return code;
+}
+
+int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *config,
+		      struct fg_steering *steering, struct fg_error *error)
+{
+	int code = 0;
+
+	memset(dataplane, 0, sizeof(*dataplane));
+	dataplane->config = config;
+	dataplane->steering = steering;
+	for (uint32_t queue = 0; queue < FG_MAX_QUEUES; queue++)
+		dataplane->umems[queue].owner = -1;
+	for (uint32_t i = 0; !code && i < config->listen_count; i++)
+		code = check_port(&config->listen[i], error);
+	for (uint32_t i = 0; !code && i < config->listen_count; i++) {
+		code = announce(dataplane, i);
+		if (code)
+			fg_error_set(error, code, "announcing a listener: %s", strerror(-code));
+	}
+	for (uint32_t i = 0; !code && i < config->acl_count; i++) {
+		code = fg_steering_acl(steering, &config->acl[i].address, config->acl[i].bits,
+				       config->acl[i].action);
+		if (code)
+			fg_error_set(error, code, "access list: %s", strerror(-code));
+	}
+	if (!code)
+		code = choose_mode(dataplane, error);
+	if (code)
+		fg_dataplane_close(dataplane);
+	return code;
+}
+
+static void close_slot(struct fg_dataplane *dataplane, struct fg_dataplane_slot *slot)
+{
+	for (uint32_t queue = 0; queue < dataplane->queues; queue++)
+		fg_xsk_close(&slot->xsks[queue]);
+	for (uint32_t i = 0; i < dataplane->config->listen_count; i++)
+		if (slot->udp[i] >= 0)
+			close(slot->udp[i]);
+	slot->open = false;
+}
+
+void fg_dataplane_close(struct fg_dataplane *dataplane)
+{
+	for (uint32_t i = 0; i < FG_MAX_SLOTS; i++)
+		if (dataplane->slots[i].open)
+			close_slot(dataplane, &dataplane->slots[i]);
+	if (dataplane->config)
+		close_umems(dataplane);
+}
+
+/* ---- slots ------------------------------------------------------------------------------ */
+
+static int open_listener(const struct fg_dataplane *dataplane, uint16_t slot, uint32_t listener,
+			 int *fd)
+{
+	int code = bind_udp(&dataplane->config->listen[listener], true, fd);
+
+	if (code)
+		return code;
+	/* The program belongs to the whole group; setting it again changes nothing. */
+	if (setsockopt(*fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &dataplane->steering->reuseport,
+		       sizeof(int)))
+		return -errno;
+	return fg_steering_set_udp(dataplane->steering, slot, listener, *fd);
+}
+
+static int open_queue(struct fg_dataplane *dataplane, uint16_t slot, uint32_t queue,
+		      struct fg_error *error)
+{
+	struct fg_xsk *xsk = &dataplane->slots[slot].xsks[queue];
+	int code = fg_xsk_open(xsk, &dataplane->umems[queue], dataplane->ifindex, queue, slot,
+			       RING_ENTRIES, error);
+
+	if (code)
+		return code;
+	code = fg_steering_set_xsk(dataplane->steering, slot, queue, xsk->fd);
+	if (code)
+		fg_error_set(error, code, "steering to slot %u: %s", slot, strerror(-code));
+	return code;
+}
+
+int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error)
+{
+	struct fg_dataplane_slot *sockets = &dataplane->slots[slot];
+	int code = 0;
+
+	if (sockets->open)
+		return 0;
+	for (uint32_t queue = 0; queue < FG_MAX_QUEUES; queue++)
+		sockets->xsks[queue].fd = -1;
+	memset(sockets->udp, -1, sizeof(sockets->udp));
+	for (uint32_t i = 0; !code && i < dataplane->config->listen_count; i++) {
+		code = open_listener(dataplane, slot, i, &sockets->udp[i]);
+		if (code)
+			fg_error_set(error, code, "UDP socket of slot %u: %s", slot,
+				     strerror(-code));
+	}
+	for (uint32_t queue = 0; !code && queue < dataplane->queues; queue++)
+		code = open_queue(dataplane, slot, queue, error);
+	if (code)
+		close_slot(dataplane, sockets);
+	else
+		sockets->open = true;
+	return code;
+}
+
+uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot)
+{
+	struct fg_dataplane_slot *sockets = &dataplane->slots[slot];
+	uint32_t lost = 0;
+	char byte;
+
+	if (!sockets->open)
+		return 0;
+	for (uint32_t queue = 0; queue < dataplane->queues; queue++)
+		lost += fg_xsk_reclaim(&sockets->xsks[queue]);
+	for (uint32_t i = 0; i < dataplane->config->listen_count; i++)
+		while (recv(sockets->udp[i], &byte, 1, MSG_DONTWAIT | MSG_TRUNC) >= 0)
+			lost++;
+	return lost;
+}

@@ -1,0 +1,51 @@
+/*
+ * dataplane.h: what carries requests to workers: the interface's frames and every slot's sockets.
+ *
+ * Owned by the keeper, made before the first fork. Workers inherit it at the same addresses.
+ */
+#ifndef FG_DAEMON_DATAPLANE_H
+#define FG_DAEMON_DATAPLANE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "userspace/daemon/config.h"
+#include "userspace/daemon/steering.h"
+#include "userspace/shared/xsk.h"
+
+/* One slot's sockets; made the first time the slot is used, open until the keeper ends. */
+struct fg_dataplane_slot {
+	bool open;
+	struct fg_xsk xsks[FG_MAX_QUEUES]; /* [queues] */
+	int udp[FG_MAX_LISTENERS];	   /* [listeners] */
+};
+
+struct fg_dataplane {
+	const struct fg_config *config;
+	struct fg_steering *steering;
+	enum fg_mode mode;
+	char mode_reason[256]; /* why a faster mode was not taken */
+	int ifindex;
+	uint32_t queues; /* 0 in mode sockets */
+	uint32_t mtu;	 /* of the interface; 0 in mode sockets */
+	struct fg_umem umems[FG_MAX_QUEUES];
+	struct fg_dataplane_slot slots[FG_MAX_SLOTS];
+};
+
+/*
+ * Announces the listeners and attaches in the fastest mode that works: native, generic, sockets;
+ * or config->mode alone. Checks that no other program holds a listener's port. Nothing is
+ * steered to a worker yet. -errno with *error; then everything is undone.
+ */
+int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *config,
+		      struct fg_steering *steering, struct fg_error *error);
+/* Closes all sockets and frames; the steering is the caller's. Safe on a zeroed struct. */
+void fg_dataplane_close(struct fg_dataplane *dataplane);
+
+/* Makes the slot's sockets and puts them into the maps, unless it has them. Keeper only. */
+int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error);
+
+/* After the slot's worker ended: its frames go back, datagrams that waited for it are dropped.
+ * Returns how many were lost. Keeper only. */
+uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot);
+
+#endif

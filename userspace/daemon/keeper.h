@@ -1,0 +1,20 @@
+/*
+ * keeper.h: the main process. Owns what must outlive everything else (BPF programs, frames,
+ * sockets, plans, the state page, the control socket), forks control, packers and workers, reaps
+ * them.
+ *
+ * Single-threaded and event-driven; parses nothing but control's fixed-size orders.
+ */
+#ifndef FG_DAEMON_KEEPER_H
+#define FG_DAEMON_KEEPER_H
+
+#include "userspace/daemon/config.h"
+
+/*
+ * Opens everything, runs until SIGTERM or SIGINT, drains, closes everything. A second signal does
+ * not wait for drains. 0: stopped politely; -errno with *error: could not start, and nothing is
+ * left behind.
+ */
+int fg_keeper_run(const struct fg_config *config, struct fg_error *error);
+
+#endif

@@ -1,0 +1,223 @@
+#include "userspace/daemon/packer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "userspace/shared/clock.h"
+#include "userspace/shared/log.h"
+#include "userspace/shared/priority.h"
+
+#define PACK_LIMIT_NS 60000000000ull
+
+enum { CHILD_DIR = 3, CHILD_OUTPUT, CHILD_ERRORS, CHILD_FDS };
+
+void fg_packer_init(struct fg_packer *packer, const struct fg_config *config,
+		    struct fg_state *state)
+{
+	packer->config = config;
+	packer->state = state;
+	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++)
+		packer->jobs[i].memfd = packer->jobs[i].errors = -1;
+}
+
+static void forget(struct fg_packer *packer, uint32_t plan)
+{
+	struct fg_state_plan *record = &packer->state->plans[plan];
+
+	if (packer->jobs[plan].memfd >= 0)
+		close(packer->jobs[plan].memfd);
+	if (packer->jobs[plan].errors >= 0)
+		close(packer->jobs[plan].errors);
+	packer->jobs[plan].memfd = packer->jobs[plan].errors = -1;
+	record->packer_pid = 0;
+}
+
+static void fail(struct fg_packer *packer, uint32_t plan, const char *text)
+{
+	struct fg_state_plan *record = &packer->state->plans[plan];
+
+	forget(packer, plan);
+	snprintf(record->error, sizeof(record->error), "%s", text);
+	atomic_store_explicit(&record->phase, FG_PLAN_FAILED, memory_order_release);
+	fg_log(FG_LOG_WARN, "pack.failed model=%s version=%llu reason=\"%s\"", record->model,
+	       (unsigned long long)record->version, record->error);
+}
+
+/* Puts the three descriptors at their places and runs the packer. Does not return. */
+static void run_child(const struct fg_packer *packer, const char *model, int dir, int output,
+		      int errors)
+{
+	char name[FG_NAME_BYTES];
+	char *argv[] = {"flipgate-pack",
+			"--dir-fd",
+			"3",
+			"--output-fd",
+			"4",
+			"--error-fd",
+			"5",
+			"--name",
+			name,
+			"--user",
+			(char *)packer->config->user,
+			NULL};
+
+	snprintf(name, sizeof(name), "%s", model);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	fg_priority_background();
+	/* Above all targets first, so that no dup2 below closes a source. */
+	dir = fcntl(dir, F_DUPFD, CHILD_FDS);
+	output = fcntl(output, F_DUPFD, CHILD_FDS);
+	errors = fcntl(errors, F_DUPFD, CHILD_FDS);
+	if (dup2(dir, CHILD_DIR) < 0 || dup2(output, CHILD_OUTPUT) < 0 ||
+	    dup2(errors, CHILD_ERRORS) < 0)
+		_exit(126);
+	close_range(CHILD_FDS, ~0u, 0);
+	execv(packer->config->packer, argv);
+	dprintf(CHILD_ERRORS, "cannot run %s: %s", packer->config->packer, strerror(errno));
+	_exit(127);
+}
+
+void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *order)
+{
+	struct fg_state_plan *record = &packer->state->plans[order->plan];
+	uint32_t phase = atomic_load_explicit(&record->phase, memory_order_acquire);
+	int dir, output, pipes[2];
+	char text[256];
+	pid_t pid;
+
+	if (phase != FG_PLAN_FREE && record->version == order->version &&
+	    record->fingerprint == order->fingerprint && !strcmp(record->model, order->model))
+		return;
+	fg_packer_drop(packer, order->plan);
+	memcpy(record->model, order->model, sizeof(record->model));
+	record->version = order->version;
+	record->fingerprint = order->fingerprint;
+	record->error[0] = '\0';
+	dir = open(order->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0) {
+		snprintf(text, sizeof(text), "cannot open %.180s: %s", order->path,
+			 strerror(errno));
+		fail(packer, order->plan, text);
+		return;
+	}
+	output = memfd_create("flipgate-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	packer->jobs[order->plan].memfd = output;
+	if (output < 0 || pipe2(pipes, O_CLOEXEC | O_NONBLOCK)) {
+		close(dir);
+		fail(packer, order->plan, strerror(errno));
+		return;
+	}
+	packer->jobs[order->plan].errors = pipes[0];
+	packer->jobs[order->plan].started_ns = fg_clock_ns();
+	pid = fork();
+	if (!pid)
+		run_child(packer, order->model, dir, output, pipes[1]);
+	close(dir);
+	close(pipes[1]);
+	if (pid < 0) {
+		fail(packer, order->plan, strerror(errno));
+		return;
+	}
+	record->packer_pid = pid;
+	atomic_store_explicit(&record->phase, FG_PLAN_PACKING, memory_order_release);
+}
+
+void fg_packer_drop(struct fg_packer *packer, uint32_t plan)
+{
+	struct fg_state_plan *record = &packer->state->plans[plan];
+
+	if (record->packer_pid)
+		kill(record->packer_pid, SIGKILL);
+	forget(packer, plan);
+	atomic_store_explicit(&record->phase, FG_PLAN_FREE, memory_order_release);
+}
+
+uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns)
+{
+	uint32_t running = 0;
+
+	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++) {
+		pid_t pid = packer->state->plans[i].packer_pid;
+
+		if (!pid)
+			continue;
+		running++;
+		if (now_ns - packer->jobs[i].started_ns > PACK_LIMIT_NS)
+			kill(pid, SIGKILL);
+	}
+	return running;
+}
+
+void fg_packer_close(struct fg_packer *packer)
+{
+	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++)
+		fg_packer_drop(packer, i);
+}
+
+/* Why the packer failed: its own words, else how it ended. */
+static void explain(int errors, int status, char *text, size_t size)
+{
+	ssize_t got = read(errors, text, size - 1);
+
+	if (got > 0) {
+		text[got] = '\0';
+		text[strcspn(text, "\n")] = '\0';
+		return;
+	}
+	if (WIFSIGNALED(status))
+		snprintf(text, size, "the packer was killed by signal %d (%s)%s", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)),
+			 WTERMSIG(status) == SIGSYS ? ": a forbidden system call"
+			 : WTERMSIG(status) == SIGKILL
+				 ? ": it took over a minute, or memory ran out"
+				 : "");
+	else
+		snprintf(text, size, "the packer ended with status %d", WEXITSTATUS(status));
+}
+
+static void finish(struct fg_packer *packer, uint32_t plan, int status)
+{
+	struct fg_state_plan *record = &packer->state->plans[plan];
+	int memfd = packer->jobs[plan].memfd;
+	char text[256];
+	struct stat info;
+
+	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+		explain(packer->jobs[plan].errors, status, text, sizeof(text));
+		fail(packer, plan, text);
+		return;
+	}
+	if (fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) ||
+	    fstat(memfd, &info)) {
+		snprintf(text, sizeof(text), "the plan cannot be sealed: %s", strerror(errno));
+		fail(packer, plan, text);
+		return;
+	}
+	close(packer->jobs[plan].errors);
+	packer->jobs[plan].errors = -1;
+	record->packer_pid = 0;
+	record->bytes = info.st_size;
+	record->pack_ns = fg_clock_ns() - packer->jobs[plan].started_ns;
+	atomic_store_explicit(&record->phase, FG_PLAN_READY, memory_order_release);
+	fg_log(FG_LOG_INFO, "pack.done model=%s version=%llu bytes=%llu took_ms=%.1f",
+	       record->model, (unsigned long long)record->version,
+	       (unsigned long long)record->bytes, record->pack_ns / 1e6);
+}
+
+bool fg_packer_reap(struct fg_packer *packer, pid_t pid, int status)
+{
+	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++) {
+		if (packer->state->plans[i].packer_pid == pid) {
+			finish(packer, i, status);
+			return true;
+		}
+	}
+	return false;
+}

@@ -1,0 +1,46 @@
+/*
+ * queue.h: requests that come through AF_XDP: from one queue's rx ring, through the engine, into
+ * its tx ring, in the frames they came in.
+ */
+#ifndef FG_WORKER_QUEUE_H
+#define FG_WORKER_QUEUE_H
+
+#include <stdint.h>
+#include "userspace/shared/xsk.h"
+#include "userspace/worker/engine.h"
+#include "userspace/worker/frame.h"
+
+#define FG_QUEUE_BATCH 64  /* frames taken at a time */
+#define FG_QUEUE_HELD  512 /* frames that wait to be recycled */
+
+struct fg_queue {
+	struct fg_xsk *xsk;
+	struct fg_engine *engine;
+	struct fg_stats *stats;
+	uint32_t mtu;	     /* of the interface: bounds a reply's IP datagram */
+	uint64_t looked_ns;  /* of the last look at the ring */
+	uint64_t backlog_ns; /* of the look that found more than it could take; 0: none */
+	uint32_t held_count;
+	uint64_t held[FG_QUEUE_HELD]; /* addresses of frames with nothing to send */
+	struct fg_xsk_frame received[FG_QUEUE_BATCH];
+	struct fg_frame frames[FG_QUEUE_BATCH]; /* [received] */
+	struct fg_message messages[FG_QUEUE_BATCH];
+};
+
+/*
+ * Takes what is in the rx ring, up to FG_QUEUE_BATCH, and answers it: replies are sent batch by
+ * batch as the engine finishes them. Returns how many frames were taken. Hot path: one syscall per
+ * engine batch (the send; copy mode has no other way), none when the ring is empty.
+ */
+uint32_t fg_queue_serve(struct fg_queue *queue, uint64_t now_ns);
+
+/*
+ * Housekeeping, each loop: sends what the driver had no room for, recycles completed and unanswered
+ * frames. No syscall when there is nothing to do.
+ */
+void fg_queue_tidy(struct fg_queue *queue);
+
+/* Nothing received, nothing to send, nothing held: a worker may leave. */
+bool fg_queue_idle(const struct fg_queue *queue);
+
+#endif

@@ -1,0 +1,306 @@
+#include "userspace/worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "userspace/shared/clock.h"
+#include "userspace/shared/priority.h"
+#include "userspace/shared/sandbox.h"
+#include "userspace/worker/engine.h"
+#include "userspace/worker/queue.h"
+#include "userspace/worker/uring.h"
+
+#define SLEEP_NS     50000000ull /* an order is obeyed within this */
+#define HEARTBEAT_NS 10000000ull
+#define URING_BATCH  FG_URING_BUFFERS
+
+struct worker {
+	const struct fg_config *config;
+	struct fg_state_slot *slot;
+	struct fg_engine engine;
+	struct fg_uring uring;
+	uint32_t queue_count;
+	struct fg_queue queues[FG_MAX_QUEUES];
+	struct fg_message messages[URING_BATCH];
+	uint64_t last_request_ns, last_heartbeat_ns;
+};
+
+/* ---- set-up ----------------------------------------------------------------------------- */
+
+static int open_plan(struct fg_plan *plan, int fd, struct fg_error *error)
+{
+	struct stat info;
+	void *bytes;
+
+	if (fd < 0 || fstat(fd, &info))
+		return fg_error_set(error, -EBADF, "the plan is not there");
+	bytes = mmap(NULL, info.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+	if (bytes == MAP_FAILED)
+		return fg_error_set(error, -errno, "mapping the plan: %s", strerror(errno));
+	madvise(bytes, info.st_size, MADV_HUGEPAGE);
+	return fg_plan_open(plan, bytes, info.st_size, error);
+}
+
+static int open_models(struct worker *worker, const struct fg_worker_setup *setup,
+		       struct fg_error *error)
+{
+	const struct fg_rollout_generation *generation = setup->generation;
+	struct fg_plan plans[FG_ROLLOUT_MAX_MODELS];
+	struct fg_error why;
+
+	for (uint32_t i = 0; i < generation->entry_count; i++) {
+		const struct fg_rollout_entry *entry = &generation->entries[i];
+		int code = open_plan(&plans[i], setup->plan_fds[entry->plan], &why);
+
+		if (code)
+			return fg_error_set(error, code, "%s version %llu: %.180s", entry->model,
+					    (unsigned long long)entry->version, why.text);
+	}
+	return fg_engine_open(&worker->engine, generation->entries, generation->entry_count, plans,
+			      generation->id, setup->config->max_batch, &worker->slot->work.stats,
+			      error);
+}
+
+static int open_uring(struct worker *worker, const struct fg_worker_setup *setup,
+		      struct fg_error *error)
+{
+	const struct fg_dataplane_slot *sockets = &setup->dataplane->slots[setup->slot];
+	int polls[FG_MAX_QUEUES];
+	const struct fg_uring_config config = {
+		.sockets = sockets->udp,
+		.socket_count = setup->config->listen_count,
+		.polls = polls,
+		.poll_count = worker->queue_count,
+		.buffers = FG_URING_BUFFERS,
+		.datagram_bytes = FG_URING_DATAGRAM_BYTES,
+		.stats = &worker->slot->work.stats,
+	};
+
+	for (uint32_t queue = 0; queue < worker->queue_count; queue++)
+		polls[queue] = sockets->xsks[queue].fd;
+	return fg_uring_open(&worker->uring, &config, error);
+}
+
+static void open_queues(struct worker *worker, const struct fg_worker_setup *setup)
+{
+	worker->queue_count = setup->dataplane->queues;
+	for (uint32_t i = 0; i < worker->queue_count; i++) {
+		struct fg_queue *queue = &worker->queues[i];
+
+		queue->xsk = &setup->dataplane->slots[setup->slot].xsks[i];
+		queue->engine = &worker->engine;
+		queue->stats = &worker->slot->work.stats;
+		queue->mtu = setup->dataplane->mtu;
+	}
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Of all that was inherited, only this worker's own sockets stay open. */
+static void close_others(const struct worker *worker, const struct fg_worker_setup *setup)
+{
+	int keep[FG_MAX_QUEUES * 2 + FG_MAX_LISTENERS + 1];
+	const struct fg_dataplane_slot *sockets = &setup->dataplane->slots[setup->slot];
+	unsigned int next = STDERR_FILENO + 1;
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < worker->queue_count; i++) {
+		keep[count++] = sockets->xsks[i].fd;
+		keep[count++] = setup->dataplane->umems[i].owner;
+	}
+	for (uint32_t i = 0; i < setup->config->listen_count; i++)
+		keep[count++] = sockets->udp[i];
+	keep[count++] = worker->uring.ring.ring_fd;
+	qsort(keep, count, sizeof(keep[0]), by_number);
+	for (size_t i = 0; i < count; i++) {
+		if ((unsigned int)keep[i] > next)
+			close_range(next, keep[i] - 1, 0);
+		next = keep[i] + 1;
+	}
+	close_range(next, ~0u, 0);
+}
+
+/* A worker that is broken into must not be able to write what others believe. */
+static void unmap_others(const struct fg_worker_setup *setup)
+{
+	char *start = (char *)setup->state, *own = (char *)&setup->state->slots[setup->slot];
+	char *end = start + sizeof(*setup->state), *after = own + sizeof(struct fg_state_slot);
+
+	munmap(start, own - start);
+	if (end > after)
+		munmap(after, end - after);
+}
+
+/* Anonymous memory in bytes: plans and frames are shared mappings and do not count. */
+static uint64_t own_bytes(void)
+{
+	FILE *file = fopen("/proc/self/smaps_rollup", "re");
+	unsigned long long kib = 0;
+	char line[128];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "Anonymous: %llu kB", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib << 10;
+}
+
+static int set_up(struct worker *worker, const struct fg_worker_setup *setup,
+		  struct fg_error *error)
+{
+	int code;
+
+	fg_priority_background();
+	fg_priority_avoid_cpus(setup->config->worker_cpus, setup->config->worker_count);
+	open_queues(worker, setup);
+	code = open_models(worker, setup, error);
+	if (!code)
+		code = open_uring(worker, setup, error);
+	if (code)
+		return code;
+	close_others(worker, setup);
+	fg_priority_normal();
+	code = fg_priority_pin(setup->cpu);
+	if (code)
+		return fg_error_set(error, code, "CPU %d: %s", setup->cpu, strerror(-code));
+	worker->slot->work.own_bytes = own_bytes();
+	code = fg_sandbox_drop(setup->config->user, error);
+	if (!code)
+		code = fg_sandbox_seccomp(FG_SANDBOX_WORKER, error);
+	return code;
+}
+
+/* ---- serving ---------------------------------------------------------------------------- */
+
+static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
+{
+	uint32_t count = fg_uring_receive(&worker->uring, worker->messages, URING_BATCH, now_ns);
+
+	if (!count)
+		return 0;
+	fg_engine_serve(&worker->engine, worker->messages, count, now_ns);
+	fg_uring_reply(&worker->uring, worker->messages, count);
+	return count;
+}
+
+/* One look at everything. Returns how many datagrams were taken. */
+static uint32_t serve(struct worker *worker, uint64_t now_ns)
+{
+	uint32_t taken = 0;
+
+	for (uint32_t i = 0; i < worker->queue_count; i++) {
+		taken += fg_queue_serve(&worker->queues[i], now_ns);
+		fg_queue_tidy(&worker->queues[i]);
+	}
+	taken += serve_uring(worker, now_ns);
+	if (taken)
+		worker->last_request_ns = now_ns;
+	return taken;
+}
+
+static void beat(struct worker *worker, uint64_t now_ns)
+{
+	if (now_ns - worker->last_heartbeat_ns < HEARTBEAT_NS)
+		return;
+	worker->last_heartbeat_ns = now_ns;
+	atomic_store_explicit(&worker->slot->work.heartbeat_ns, now_ns, memory_order_relaxed);
+}
+
+static bool may_sleep(const struct worker *worker, enum fg_order order, uint64_t now_ns)
+{
+	if (order != FG_ORDER_SERVE || worker->config->poll == FG_POLL_SLEEP)
+		return true;
+	return worker->config->poll == FG_POLL_ADAPTIVE &&
+	       now_ns - worker->last_request_ns > worker->config->spin_us * 1000ull;
+}
+
+/* Leaves the core's resources to its sibling thread for a moment. */
+static void relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* Serves until the order is FINISH. */
+static void serve_until_finish(struct worker *worker)
+{
+	enum fg_order order;
+
+	while ((order = atomic_load_explicit(&worker->slot->order, memory_order_acquire)) !=
+	       FG_ORDER_FINISH) {
+		uint64_t now_ns = fg_clock_ns();
+
+		beat(worker, now_ns);
+		if (serve(worker, now_ns))
+			continue;
+		if (may_sleep(worker, order, now_ns))
+			fg_uring_wait(&worker->uring, SLEEP_NS);
+		else
+			relax();
+	}
+}
+
+static bool drained(const struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->queue_count; i++)
+		if (!fg_queue_idle(&worker->queues[i]))
+			return false;
+	return fg_uring_drained(&worker->uring);
+}
+
+/* Nothing more is steered here: control has waited for that. What is in the rings is answered;
+ * a driver that cannot send gets a second, then the frames are the keeper's to reclaim. */
+static void finish(struct worker *worker)
+{
+	uint64_t deadline_ns = fg_clock_ns() + 1000000000ull;
+
+	fg_uring_drain(&worker->uring);
+	do
+		serve(worker, fg_clock_ns());
+	while (!drained(worker) && fg_clock_ns() < deadline_ns);
+}
+
+static void announce(struct worker *worker, enum fg_work_phase phase)
+{
+	atomic_store_explicit(&worker->slot->work.phase, phase, memory_order_release);
+}
+
+int fg_worker_run(const struct fg_worker_setup *setup)
+{
+	struct worker *worker = calloc(1, sizeof(*worker));
+	struct fg_error error = {""};
+
+	if (!worker)
+		return 1;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_NAME, "flipgate-worker");
+	worker->config = setup->config;
+	worker->slot = &setup->state->slots[setup->slot];
+	announce(worker, FG_WORK_STARTING);
+	if (set_up(worker, setup, &error)) {
+		memcpy(worker->slot->work.error, error.text, sizeof(error.text));
+		announce(worker, FG_WORK_FAILED);
+		return 1;
+	}
+	unmap_others(setup);
+	worker->slot->work.ready_ns = fg_clock_ns();
+	beat(worker, worker->slot->work.ready_ns);
+	announce(worker, FG_WORK_READY);
+	serve_until_finish(worker);
+	finish(worker);
+	announce(worker, FG_WORK_DONE);
+	return 0;
+}
