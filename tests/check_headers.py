@@ -2,7 +2,8 @@
 """Compiles every header of the programs alone, with gcc and with clang. TAP.
 
 A header that needs another one to be included before it fails here. The headers of bpf/ other
-than the contract abi.h are code for the BPF machine, so clang compiles them for that.
+than the contract abi.h are code for the BPF machine, so clang compiles them for that; those of
+models/ may hold kernels, so they are compiled for each ISA.
 """
 
 import concurrent.futures
@@ -16,9 +17,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = ("bpf", "sched", "models", "userspace", "tools")
 WARN = ("-Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Werror").split()
 CLANG = os.environ.get("BPF_CLANG", "clang-14")
+HOST = ["-std=gnu11", "-O2", "-D_GNU_SOURCE"]
+ISAS = {"c": ["-DFG_ISA=c", "-DFG_ISA_c=1"]}
+if platform.machine() == "x86_64":
+    ISAS["avx2"] = ["-DFG_ISA=avx2", "-DFG_ISA_avx2=1", "-mavx2", "-mfma", "-mf16c"]
 COMPILERS = {
-    "gcc": ["gcc", "-std=gnu11", "-O2", "-D_GNU_SOURCE"],
-    "clang": [CLANG, "-std=gnu11", "-O2", "-D_GNU_SOURCE"],
+    "gcc": ["gcc", *HOST],
+    "clang": [CLANG, *HOST],
+    **{f"gcc {isa}": ["gcc", *HOST, *flags] for isa, flags in ISAS.items()},
+    **{f"clang {isa}": [CLANG, *HOST, *flags] for isa, flags in ISAS.items()},
     "bpf": [CLANG, "-target", "bpf", "-mcpu=v3", "-O2",
             f"-I/usr/include/{platform.machine()}-linux-gnu"],
 }
@@ -34,6 +41,8 @@ def compile_alone(compiler, source):
 def compilers_for(header):
     if header.startswith("bpf/") and header != "bpf/abi.h":
         return ["bpf"]
+    if header.startswith("models/"):
+        return [f"{compiler} {isa}" for compiler in ("gcc", "clang") for isa in ISAS]
     return ["gcc", "clang"]
 
 
