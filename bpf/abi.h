@@ -10,15 +10,18 @@
 
 #include <linux/types.h>
 
-#define FG_ABI_VERSION 1
+#define FG_ABI_VERSION	1
 
-#define FG_MAX_SERVICES	 16 /* entries of `live` */
-#define FG_MAX_SLOTS	 64 /* entries of `slots`; a worker stands in one */
-#define FG_MAX_QUEUES	 16 /* interface queues; `xsks` holds slot * FG_MAX_QUEUES + queue */
-#define FG_MAX_LISTENERS 8  /* UDP addresses; `socks_udp` holds slot * FG_MAX_LISTENERS + listener */
-#define FG_MAX_ACL	 4096
-#define FG_BUCKETS_LOG2	 20 /* default; the map is resized before load, see fg_bpf_config */
-#define FG_SLOT_NONE	 0xffff
+#define FG_MAX_SERVICES 16 /* entries of `live` */
+#define FG_MAX_SLOTS	64 /* entries of `slots`; a worker stands in one */
+#define FG_MAX_QUEUES	16 /* interface queues; `xsks` holds slot * FG_MAX_QUEUES + queue */
+#define FG_MAX_LISTENERS                                                                           \
+	8 /* UDP addresses; `socks_udp` holds slot * FG_MAX_LISTENERS + listener                   \
+	   */
+#define FG_MAX_SERVICE_KEYS (2 * FG_MAX_SERVICES * FG_MAX_LISTENERS)
+#define FG_MAX_ACL	    4096
+#define FG_BUCKETS_LOG2	    20 /* default; the map is resized before load, see fg_bpf_config */
+#define FG_SLOT_NONE	    0xffff
 
 /*
  * Positions in a steering table: prime, as Maglev needs, and over 100 per worker with all slots
@@ -27,15 +30,23 @@
  */
 #define FG_TABLE_PRIME 8191
 
-/* `services` HASH: the address a datagram is sent to. IPv4 stands as ::ffff:a.b.c.d. An all-zero
- * address is a wildcard listener; only the socket program looks that up (after the exact one),
- * because only the stack knows which addresses are local. */
+/*
+ * `services` HASH: the address a datagram is sent to. IPv4 stands as ::ffff:a.b.c.d.
+ *
+ * A wildcard listener stands under ::ffff:0.0.0.0 (IPv4) or :: (IPv6, and IPv4 unless the socket is
+ * IPV6_V6ONLY). Only the socket program looks there (exact, own family's wildcard, ::, as the
+ * stack itself does), because only the stack knows which addresses are local.
+ *
+ * Each exact address stands here a second time with port 0 and proto FG_PROTO_ANY: where the ports
+ * of a packet cannot be read (fragments, extension headers), XDP still knows that it may be ours.
+ */
 struct fg_service_key {
 	__u8 addr[16]; /* network order */
 	__u16 port;    /* network order */
-	__u8 proto;    /* IPPROTO_UDP */
+	__u8 proto;    /* IPPROTO_UDP or FG_PROTO_ANY */
 	__u8 pad;      /* 0 */
 };
+#define FG_PROTO_ANY 0
 
 struct fg_service_ref {
 	__u16 service;	/* < FG_MAX_SERVICES, index into `live` */
@@ -50,10 +61,14 @@ enum fg_slot_state {
 	FG_SLOT_RETIRED = 3,  /* its flows move at their next request; the worker finishes */
 };
 
-/* `slots` ARRAY: 4 bytes, written whole. */
-struct fg_slot {
-	__u16 generation; /* low 16 bits of the generation's number; never 0 for a worker */
-	__u16 state;	  /* enum fg_slot_state */
+/* `slots` ARRAY (BPF_F_MMAPABLE): 8 bytes, read and written whole. */
+union fg_slot {
+	struct {
+		__u16 generation; /* low 16 bits of the generation's number; never 0 for a worker */
+		__u16 state;	  /* enum fg_slot_state */
+		__u32 pad;	  /* 0 */
+	};
+	__u64 word;
 };
 
 /*
@@ -76,6 +91,16 @@ union fg_bucket {
 	};
 	__u64 word;
 };
+
+/*
+ * Is a flow idle at now_ms, that was last seen at seen_ms? The coarse clock may be a tick apart
+ * between CPUs, so a flow seen a moment "in the future" is fresh, not 2^32 ms old.
+ */
+#define FG_CLOCK_SLACK_MS 1000
+static inline int fg_flow_is_idle(__u32 seen_ms, __u32 now_ms, __u32 flow_idle_ms)
+{
+	return now_ms - seen_ms + FG_CLOCK_SLACK_MS >= flow_idle_ms + FG_CLOCK_SLACK_MS;
+}
 
 /* `acl` LPM_TRIE, longest prefix of the source address wins; no match: allow. */
 struct fg_acl_key {
@@ -137,7 +162,7 @@ struct fg_flow_affinity { /* 16 bytes */
 	__u32 service;
 	__u32 kind; /* FG_FLOW_AFFINITY */
 };
-struct fg_flow_v4 { /* 16 bytes */
+struct fg_flow_v4 {	    /* 16 bytes */
 	__u32 saddr, daddr; /* network order */
 	__u16 sport, dport; /* network order */
 	__u16 service;
@@ -152,15 +177,15 @@ struct fg_flow_v6 { /* 40 bytes */
 enum { FG_FLOW_AFFINITY = 1, FG_FLOW_V4 = 2, FG_FLOW_V6 = 3 };
 
 /* The part of our wire header (userspace/protocol/wire.h) that steering reads. */
-#define FG_WIRE_MAGIC		 0x31504746 /* "FGP1" */
-#define FG_WIRE_VERSION		 1
-#define FG_WIRE_REQUEST		 1
-#define FG_WIRE_HEADER_BYTES	 64
-#define FG_WIRE_AFFINITY_OFFSET	 16
+#define FG_WIRE_MAGIC		0x31504746 /* "FGP1" */
+#define FG_WIRE_VERSION		1
+#define FG_WIRE_REQUEST		1
+#define FG_WIRE_HEADER_BYTES	64
+#define FG_WIRE_AFFINITY_OFFSET 16
 
 _Static_assert(sizeof(struct fg_service_key) == 20, "abi");
 _Static_assert(sizeof(struct fg_service_ref) == 4, "abi");
-_Static_assert(sizeof(struct fg_slot) == 4, "abi");
+_Static_assert(sizeof(union fg_slot) == 8, "abi");
 _Static_assert(sizeof(union fg_bucket) == 8, "abi");
 _Static_assert(sizeof(struct fg_table) == 8 + 2 * (FG_TABLE_PRIME + 1), "abi");
 _Static_assert(sizeof(struct fg_acl_key) == 20, "abi");

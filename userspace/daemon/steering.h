@@ -2,8 +2,14 @@
  * steering.h: user space's side of the BPF maps and programs (bpf/abi.h).
  *
  * The keeper loads and pins everything once. Control inherits the struct by fork and publishes
- * tables; nobody else writes `live`. All functions: process context, no threads, CAP_BPF
- * (attach: CAP_NET_ADMIN too). Errors are -errno with *error where there is one.
+ * tables; nobody else writes `live`. All functions: process context, no threads. Open needs
+ * CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, attach CAP_NET_ADMIN, the rest CAP_BPF. Errors are -errno
+ * with *error where there is one.
+ *
+ *   file              does
+ *   steering.c        load, attach, close
+ *   steering_maps.c   read and write the maps, flip
+ *   steering_pins.c   the directory of pins
  */
 #ifndef FG_DAEMON_STEERING_H
 #define FG_DAEMON_STEERING_H
@@ -18,48 +24,56 @@
 
 /* Fixed at load. */
 struct fg_steering_config {
-	char pin_dir[256];	/* a directory on bpffs, made and owned by us; removed on close */
-	uint32_t buckets_log2;	/* 10 .. 24 */
-	uint32_t flow_idle_ms;	/* 1 .. 2^30 */
+	char pin_dir[256];     /* a directory on bpffs, made and owned by us; removed on close */
+	uint32_t buckets_log2; /* 10 .. 24 */
+	uint32_t flow_idle_ms; /* 1 .. 2^30 */
 	uint32_t hash_seed;
 	bool acl_enabled;
 };
 
 struct fg_steering {
-	struct ingress_bpf *ingress; /* skeletons; NULL in a forked child that closed them */
+	struct ingress_bpf *ingress; /* skeletons; they own the map and program fds */
 	struct socket_bpf *socket;
 	struct fg_steering_config config;
 	int live, services, slots, xsks, socks_udp, buckets, acl, counters; /* map fds */
-	int reuseport;	      /* fd of the sk_reuseport program, for SO_ATTACH_REUSEPORT_EBPF */
-	int link;	      /* fd of the XDP link, -1 when not attached */
-	const uint64_t *words; /* the buckets, mapped read-only; buckets_log2 says how many */
+	int reuseport; /* fd of the sk_reuseport program, for SO_ATTACH_REUSEPORT_EBPF */
+	int link;      /* fd of the XDP link, -1 when not attached */
+	int pins;      /* fd of pin_dir, flock-ed: one keeper per directory */
+	const union fg_bucket *bucket_words; /* mapped read-only; buckets_log2 says how many */
+	union fg_slot *slot_words;	     /* (FG_MAX_SLOTS), mapped */
 };
 
 /*
- * Loads both programs over one set of maps and pins maps under config->pin_dir (mounts a bpffs at
- * /sys/fs/bpf when there is none and pin_dir is below it; clears pins that a dead keeper left).
- * Raises RLIMIT_MEMLOCK by itself where a kernel older than 5.11 accounting would need it. On failure everything is undone.
+ * Loads both programs over one set of maps and pins the maps under config->pin_dir (mounts a bpffs
+ * at /sys/fs/bpf when there is none and pin_dir is below it; clears pins that a dead keeper left).
+ * *steering need not be initialised. On failure everything is undone and *steering is zeroed.
+ * -EBUSY: a living keeper holds pin_dir.
  */
 int fg_steering_open(struct fg_steering *steering, const struct fg_steering_config *config,
 		     struct fg_error *error);
-/* Detaches, unpins, closes. Safe on a zeroed or half-opened struct with fds -1. */
+/* Detaches, unpins, closes: for the keeper, not for a forked child. Safe on a zeroed struct. */
 void fg_steering_close(struct fg_steering *steering);
 
 /*
  * Attaches the XDP program to interface `ifindex` by a bpf_link, with driver support (native) or
- * on skbs. -EBUSY names the program that is there already; -EOPNOTSUPP: the driver cannot.
+ * on skbs. -EBUSY: *error names the program that is there already; -EOPNOTSUPP: the driver cannot.
  */
 int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
 		       struct fg_error *error);
 
-/* Announces a UDP address (IPv4 or IPv6; port in network order) of a service. */
+/* Announces a UDP address (IPv4 or IPv6; port in network order) of a service; 0.0.0.0 and :: are
+ * wildcards. -EINVAL: another family, port 0, or an index out of range. */
 int fg_steering_listen(const struct fg_steering *steering, const struct sockaddr_storage *address,
 		       uint16_t service, uint16_t listener);
 /* Adds a prefix; bits counts within the address's own family. */
 int fg_steering_acl(const struct fg_steering *steering, const struct sockaddr_storage *address,
 		    uint32_t bits, enum fg_acl_action action);
 
-/* A worker's sockets, by slot. The kernel keeps its own reference until the fd's last close. */
+/*
+ * A worker's sockets, by slot. They leave the map by themselves when their last fd is closed.
+ * set_udp wants a socket that is bound, with SO_REUSEPORT set before that (else -EINVAL), and takes
+ * it once only (-EBUSY).
+ */
 int fg_steering_set_xsk(const struct fg_steering *steering, uint16_t slot, uint32_t queue, int fd);
 int fg_steering_set_udp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,
 			int fd);
@@ -67,19 +81,22 @@ int fg_steering_set_udp(const struct fg_steering *steering, uint16_t slot, uint3
 /* Writes or reads one element of `slots`. `generation`: the full number, its low 16 bits count. */
 int fg_steering_set_slot(const struct fg_steering *steering, uint16_t slot, uint32_t generation,
 			 enum fg_slot_state state);
-int fg_steering_get_slot(const struct fg_steering *steering, uint16_t slot, struct fg_slot *value);
+int fg_steering_get_slot(const struct fg_steering *steering, uint16_t slot, union fg_slot *value);
 
 /*
- * The flip: makes a new inner map of `table` and replaces live[service] by it. When this returns
- * no running program still sees the table before it (the update waits for an RCU grace period).
+ * The flip: makes a new, frozen inner map of `table`, pins it as pin_dir/table-SERVICE and replaces
+ * live[service] by it. When this returns no running program still sees the table before it (the
+ * update waits for an RCU grace period).
  * *flip_ns (may be NULL): time from the call of the one syscall to its return; *visible_at_ns:
  * CLOCK_MONOTONIC just before that call.
  */
 int fg_steering_flip(const struct fg_steering *steering, uint16_t service,
 		     const struct fg_table *table, uint64_t *flip_ns, uint64_t *visible_at_ns);
-/* Copies the table that is live; -ENOENT when the service never had one. */
+/* Copies the table that is live; -ENOENT when the service never had one, or when a control process
+ * died in the middle of a flip, so that nobody knows: flip again. */
 int fg_steering_table(const struct fg_steering *steering, uint16_t service, struct fg_table *table);
-/* Waits until no program that ran before the call still runs: puts the live table in again. */
+/* Waits until no program that ran before the call still runs: puts the live table in again.
+ * Errors as fg_steering_table. */
 int fg_steering_fence(const struct fg_steering *steering, uint16_t service);
 
 /*

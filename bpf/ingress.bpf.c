@@ -1,0 +1,68 @@
+/*
+ * ingress.bpf.c: XDP: requests go straight to the AF_XDP socket of the worker that steer.h picks.
+ *
+ * Every packet raises exactly one xdp_* counter. What is not ours, and what of ours needs the
+ * stack's help, passes; what is addressed to a service but is no request of our protocol is dropped
+ * here.
+ */
+#include "bpf/steer.h"
+
+static __always_inline int fg_verdict(__u32 counter, int action)
+{
+	fg_count(counter);
+	return action;
+}
+
+static __always_inline int fg_redirect(struct xdp_md *ctx, __u32 slot)
+{
+	__u32 queue = ctx->rx_queue_index;
+	int action;
+
+	if (slot >= FG_MAX_SLOTS)
+		return fg_verdict(FG_COUNTER_XDP_DROP_NO_SLOT, XDP_DROP);
+	if (queue >= FG_MAX_QUEUES)
+		return fg_verdict(FG_COUNTER_XDP_PASS_NO_XSK, XDP_PASS);
+	action = bpf_redirect_map(&xsks, slot * FG_MAX_QUEUES + queue, XDP_PASS);
+	return fg_verdict(action == XDP_REDIRECT ? FG_COUNTER_XDP_STEERED
+						 : FG_COUNTER_XDP_PASS_NO_XSK,
+			  action);
+}
+
+static __always_inline int fg_ingress_steer(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	const struct fg_service_ref *ref;
+	struct fg_datagram datagram = {};
+	struct fg_udp_part part = {};
+	enum fg_shape shape;
+
+	shape = fg_parse((void *)(long)ctx->data, end, &datagram, &part);
+	if (shape == FG_SHAPE_OTHER)
+		return fg_verdict(FG_COUNTER_XDP_PASS_OTHER, XDP_PASS);
+	ref = shape == FG_SHAPE_DATAGRAM
+		      ? fg_find_service(datagram.daddr, datagram.dport, IPPROTO_UDP)
+		      : fg_find_service(datagram.daddr, 0, FG_PROTO_ANY);
+	if (!ref)
+		return fg_verdict(FG_COUNTER_XDP_PASS_OTHER, XDP_PASS);
+	if (fg_is_denied(datagram.saddr))
+		return fg_verdict(FG_COUNTER_XDP_DROP_ACL, XDP_DROP);
+	if (shape == FG_SHAPE_STACK)
+		return fg_verdict(FG_COUNTER_XDP_PASS_STACK, XDP_PASS);
+	switch (fg_parse_request(&part, end, &datagram)) {
+	case FG_REQUEST_SHORT:
+		return fg_verdict(FG_COUNTER_XDP_DROP_SHORT, XDP_DROP);
+	case FG_REQUEST_FOREIGN:
+		return fg_verdict(FG_COUNTER_XDP_DROP_MAGIC, XDP_DROP);
+	case FG_REQUEST_OURS:
+		break;
+	}
+	return fg_redirect(ctx, fg_pick(ref->service, fg_flow_hash(&datagram, ref->service)));
+}
+
+SEC("xdp")
+int fg_ingress(struct xdp_md *ctx)
+{
+	return fg_ingress_steer(ctx);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

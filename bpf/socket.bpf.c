@@ -1,0 +1,88 @@
+/*
+ * socket.bpf.c: sk_reuseport: the same pick, for datagrams that come up the stack.
+ *
+ * Runs once per datagram on each listener's SO_REUSEPORT group, after the stack has reassembled,
+ * skipped options and extension headers, and cut to the UDP length. The data begins at the UDP
+ * header and may be paged, so it is read through helpers. SK_DROP is answered by the stack with
+ * an ICMP "port unreachable" (rate-limited there); SK_PASS without a selected socket would let the
+ * stack choose one.
+ */
+#include "bpf/steer.h"
+
+struct fg_udp_head {
+	struct udphdr udp;
+	__u64 wire[3]; /* our header up to the affinity key */
+};
+_Static_assert(sizeof(struct fg_udp_head) == 8 + FG_WIRE_AFFINITY_OFFSET + 8, "wire");
+
+static __always_inline int fg_drop(__u32 counter)
+{
+	fg_count(counter);
+	return SK_DROP;
+}
+
+/* An IPv4 datagram may well arrive on an IPv6 socket: the packet says what it is. */
+static __always_inline bool fg_load_addresses(struct sk_reuseport_md *reuse,
+					      struct fg_datagram *datagram)
+{
+	__u32 v4[2];
+
+	datagram->is_v6 = reuse->eth_protocol == bpf_htons(ETH_P_IPV6);
+	if (datagram->is_v6)
+		return !bpf_skb_load_bytes_relative(reuse,
+						    __builtin_offsetof(struct ipv6hdr, saddr),
+						    datagram, 32, BPF_HDR_START_NET); /* both */
+	if (bpf_skb_load_bytes_relative(reuse, __builtin_offsetof(struct iphdr, saddr), v4,
+					sizeof(v4), BPF_HDR_START_NET))
+		return false;
+	fg_map_v4(datagram->saddr, v4[0]);
+	fg_map_v4(datagram->daddr, v4[1]);
+	return true;
+}
+
+/* Exact address, own family's wildcard, any: as the stack looks sockets up. */
+static __always_inline struct fg_service_ref *fg_find_listener(const struct fg_datagram *datagram)
+{
+	__u32 any[4] = {0, 0, 0, 0};
+	struct fg_service_ref *ref;
+
+	ref = fg_find_service(datagram->daddr, datagram->dport, IPPROTO_UDP);
+	if (!ref && !datagram->is_v6) {
+		any[2] = bpf_htonl(0xffff);
+		ref = fg_find_service(any, datagram->dport, IPPROTO_UDP);
+		any[2] = 0;
+	}
+	return ref ?: fg_find_service(any, datagram->dport, IPPROTO_UDP);
+}
+
+SEC("sk_reuseport")
+int fg_socket(struct sk_reuseport_md *reuse)
+{
+	const struct fg_service_ref *ref;
+	struct fg_datagram datagram;
+	struct fg_udp_head head;
+	__u32 slot, index;
+
+	if (reuse->len < sizeof(struct udphdr) + FG_WIRE_HEADER_BYTES ||
+	    bpf_skb_load_bytes(reuse, 0, &head, sizeof(head)) ||
+	    !fg_load_addresses(reuse, &datagram))
+		return fg_drop(FG_COUNTER_SOCK_DROP_SHORT);
+	if (!fg_is_request(head.wire[0]))
+		return fg_drop(FG_COUNTER_SOCK_DROP_MAGIC);
+	datagram.sport = head.udp.source;
+	datagram.dport = head.udp.dest;
+	datagram.affinity = head.wire[2];
+	if (fg_is_denied(datagram.saddr))
+		return fg_drop(FG_COUNTER_SOCK_DROP_ACL);
+	ref = fg_find_listener(&datagram);
+	slot = ref ? fg_pick(ref->service, fg_flow_hash(&datagram, ref->service)) : FG_SLOT_NONE;
+	if (slot >= FG_MAX_SLOTS)
+		return fg_drop(FG_COUNTER_SOCK_DROP_NO_SLOT);
+	index = slot * FG_MAX_LISTENERS + ref->listener;
+	if (bpf_sk_select_reuseport(reuse, &socks_udp, &index, 0))
+		return fg_drop(FG_COUNTER_SOCK_DROP_NO_SLOT);
+	fg_count(FG_COUNTER_SOCK_STEERED);
+	return SK_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,185 @@
+/*
+ * steer.h: the pick: which worker's slot gets a datagram. The same code in every program.
+ *
+ *   admit:  datagram -> service (services), source address -> allowed (acl)
+ *   pick:   1. hash the flow: the affinity key if there is one, else the 5-tuple;
+ *           2. its bucket holds a slot that still keeps its flows, and is not idle: that slot;
+ *           3. else the slot at the hash's position in the live table, put into the bucket by
+ *              compare-and-swap; who loses the race follows the winner.
+ *
+ * Nothing is inserted or evicted, so memory is fixed and a flood of new flows can push nobody out.
+ * Two flows that share a bucket drain together and move together; that is all that a collision
+ * does.
+ */
+#ifndef FG_BPF_STEER_H
+#define FG_BPF_STEER_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <stdbool.h>
+#include "bpf/abi.h"
+#include "bpf/maps.h"
+#include "bpf/parse.h"
+#include "bpf/xxh64.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "hashed words and the wire are little-endian");
+
+/* Written by user space before load; the verifier sees constants. */
+const volatile struct fg_bpf_config fg_config;
+
+/* How many table positions are tried for a slot that serves. With half of all workers dead, and no
+ * new table yet, one flow in 65,536 finds none. */
+#define FG_PROBES     16
+#define FG_PROBE_STEP 3571 /* < FG_TABLE_PRIME: an own position for each probe */
+
+/* One aligned 8-byte load, which cannot tear. */
+#define FG_READ_WORD(from) (*(const volatile __u64 *)&(from))
+
+static __always_inline void fg_count(__u32 counter)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
+
+	if (value)
+		(*value)++;
+}
+
+static __always_inline __u32 fg_now_ms(void)
+{
+	return bpf_ktime_get_coarse_ns() / 1000000;
+}
+
+/* The service that listens at the datagram's destination; `port` 0 with FG_PROTO_ANY: any of that
+ * address. */
+static __always_inline struct fg_service_ref *fg_find_service(const __u32 daddr[4], __u16 port,
+							      __u8 proto)
+{
+	struct fg_service_key key = {.port = port, .proto = proto};
+
+	__builtin_memcpy(key.addr, daddr, 16);
+	return bpf_map_lookup_elem(&services, &key);
+}
+
+static __always_inline bool fg_is_denied(const __u32 saddr[4])
+{
+	struct fg_acl_key key = {.prefix_bits = 128};
+	__u32 *action;
+
+	if (!fg_config.acl_enabled)
+		return false;
+	__builtin_memcpy(key.addr, saddr, 16);
+	action = bpf_map_lookup_elem(&acl, &key);
+	return action && *action == FG_ACL_DENY;
+}
+
+/* XXH64 of one of abi.h's fg_flow_* structs, built as 64-bit words. */
+static __always_inline __u64 fg_flow_hash(const struct fg_datagram *datagram, __u16 service)
+{
+	__u64 seed = fg_config.hash_seed;
+	__u64 ports = datagram->sport | (__u32)datagram->dport << 16 | (__u64)service << 32;
+	__u64 words[5];
+
+	if (datagram->affinity)
+		return fg_xxh64_16(datagram->affinity, service | (__u64)FG_FLOW_AFFINITY << 32,
+				   seed);
+	if (!datagram->is_v6)
+		return fg_xxh64_16(datagram->saddr[3] | (__u64)datagram->daddr[3] << 32,
+				   ports | (__u64)FG_FLOW_V4 << 48, seed);
+	words[0] = datagram->saddr[0] | (__u64)datagram->saddr[1] << 32;
+	words[1] = datagram->saddr[2] | (__u64)datagram->saddr[3] << 32;
+	words[2] = datagram->daddr[0] | (__u64)datagram->daddr[1] << 32;
+	words[3] = datagram->daddr[2] | (__u64)datagram->daddr[3] << 32;
+	words[4] = ports | (__u64)FG_FLOW_V6 << 48;
+	return fg_xxh64_40(words, seed);
+}
+
+static __always_inline union fg_slot fg_read_slot(__u32 index)
+{
+	union fg_slot *entry = bpf_map_lookup_elem(&slots, &index), slot = {.word = 0};
+
+	if (entry)
+		slot.word = FG_READ_WORD(entry->word);
+	return slot;
+}
+
+/* Does the bucket's slot still belong to the generation that the flow began on, and keep flows? */
+static __always_inline bool fg_is_kept(union fg_bucket bucket)
+{
+	union fg_slot slot = fg_read_slot(bucket.slot);
+
+	return slot.generation == bucket.generation &&
+	       (slot.state == FG_SLOT_SERVING || slot.state == FG_SLOT_DRAINING);
+}
+
+/*
+ * Step 3 without the bucket: a serving slot from the live table, as a bucket's word. Positions
+ * after the flow's own are tried only while a dead worker is still in the table.
+ */
+static __always_inline bool fg_find_slot(__u32 service, __u32 hash, union fg_bucket *found)
+{
+	__u32 zero = 0, position = (__u64)hash * FG_TABLE_PRIME >> 32;
+	const struct fg_table *table;
+	void *inner = bpf_map_lookup_elem(&live, &service);
+
+	table = inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+	if (!table)
+		return false;
+	for (int probe = 0; probe < FG_PROBES; probe++) {
+		union fg_slot slot;
+
+		if (position >= FG_TABLE_PRIME)
+			position -= FG_TABLE_PRIME;
+		if (position >= FG_TABLE_PRIME) /* never; the verifier forgets the sum's bound */
+			return false;
+		found->slot = table->slot[position];
+		slot = fg_read_slot(found->slot);
+		if (slot.state == FG_SLOT_SERVING) {
+			found->generation = slot.generation;
+			return true;
+		}
+		position += FG_PROBE_STEP;
+	}
+	return false;
+}
+
+/* Step 3. `seen` is the bucket's word as step 2 read it. */
+static __always_inline __u32 fg_claim(union fg_bucket *bucket, union fg_bucket seen, __u32 service,
+				      __u32 hash, __u32 now_ms)
+{
+	union fg_bucket mine = {.seen_ms = now_ms}, winner;
+
+	if (!fg_find_slot(service, hash, &mine))
+		return FG_SLOT_NONE;
+	winner.word = __sync_val_compare_and_swap(&bucket->word, seen.word, mine.word);
+	if (winner.word != seen.word)
+		return fg_is_kept(winner) ? winner.slot : mine.slot;
+	if (!seen.generation || fg_flow_is_idle(seen.seen_ms, now_ms, fg_config.flow_idle_ms))
+		fg_count(FG_COUNTER_FLOW_NEW);
+	else
+		fg_count(FG_COUNTER_FLOW_MOVED);
+	return mine.slot;
+}
+
+/* The slot for a flow of this hash, or FG_SLOT_NONE where no worker serves. */
+static __always_inline __u32 fg_pick(__u32 service, __u64 hash)
+{
+	__u32 index = (hash >> 32) & fg_config.buckets_mask, now_ms;
+	union fg_bucket *bucket = bpf_map_lookup_elem(&buckets, &index), seen, fresh;
+
+	if (!bucket)
+		return FG_SLOT_NONE;
+	seen.word = FG_READ_WORD(bucket->word);
+	now_ms = fg_now_ms();
+	if (fg_flow_is_idle(seen.seen_ms, now_ms, fg_config.flow_idle_ms) || !fg_is_kept(seen))
+		return fg_claim(bucket, seen, service, hash, now_ms);
+	/* Hot buckets are written eight times per flow_idle, not per packet: their cache line stays
+	 * shared between CPUs. Losing this race to another CPU changes nothing. */
+	if (fg_flow_is_idle(seen.seen_ms, now_ms, fg_config.flow_idle_ms / 8)) {
+		fresh = seen;
+		fresh.seen_ms = now_ms;
+		__sync_val_compare_and_swap(&bucket->word, seen.word, fresh.word);
+	}
+	return seen.slot;
+}
+
+#endif

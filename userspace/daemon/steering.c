@@ -1,0 +1,275 @@
+#include "userspace/daemon/steering.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cap-ng.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "ingress.skel.h"
+#include "socket.skel.h"
+#include "userspace/daemon/steering_pins.h"
+
+/* The first warning of a libbpf call names the cause, those after it the callers. libbpf's printer
+ * has no context argument, so this is static. */
+static char warning[160];
+
+__attribute__((format(printf, 2, 0))) static int
+keep_first_warning(enum libbpf_print_level level, const char *format, va_list args)
+{
+	static const char prefix[] = "libbpf: ";
+
+	if (level != LIBBPF_WARN || warning[0])
+		return 0;
+	if (!strncmp(format, prefix, sizeof(prefix) - 1))
+		format += sizeof(prefix) - 1;
+	vsnprintf(warning, sizeof(warning), format, args);
+	warning[strcspn(warning, "\n")] = '\0';
+	return 0;
+}
+
+static const char *missing_capability(void)
+{
+	if (capng_get_caps_process())
+		return NULL;
+	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+		return NULL;
+	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_BPF))
+		return "CAP_BPF";
+	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_PERFMON))
+		return "CAP_PERFMON";
+	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN))
+		return "CAP_NET_ADMIN";
+	return NULL;
+}
+
+/* One line from what libbpf and the kernel said. */
+static int explain_load(struct fg_error *error, int err, const char *what)
+{
+	const char *capability = missing_capability();
+
+	if ((err == -EPERM || err == -EACCES) && capability)
+		return fg_error_set(error, err, "cannot load %s: %s is missing", what, capability);
+	if (err == -EPERM)
+		return fg_error_set(
+			error, err,
+			"cannot load %s: not permitted, though the capabilities are there: a "
+			"security module, or RLIMIT_MEMLOCK on a kernel before 5.11 (%s)",
+			what, warning);
+	if (err == -ENOSYS)
+		return fg_error_set(
+			error, err,
+			"cannot load %s: this kernel is built without CONFIG_BPF_SYSCALL", what);
+	return fg_error_set(error, err,
+			    "cannot load %s: %s (%s); Linux 6.1 or later with CONFIG_BPF_JIT and "
+			    "CONFIG_XDP_SOCKETS is needed",
+			    what, strerror(-err), warning[0] ? warning : "no more is known");
+}
+
+static struct fg_bpf_config bpf_config(const struct fg_steering_config *config)
+{
+	return (struct fg_bpf_config){
+		.buckets_mask = (1U << config->buckets_log2) - 1,
+		.flow_idle_ms = config->flow_idle_ms,
+		.acl_enabled = config->acl_enabled,
+		.hash_seed = config->hash_seed,
+	};
+}
+
+static int load_ingress(struct fg_steering *steering, struct fg_error *error)
+{
+	struct ingress_bpf *ingress;
+	int err;
+
+	warning[0] = '\0';
+	ingress = ingress_bpf__open();
+	if (!ingress)
+		return explain_load(error, -errno, "the XDP program");
+	steering->ingress = ingress;
+	*(struct fg_bpf_config *)&ingress->rodata->fg_config = bpf_config(&steering->config);
+	err = bpf_map__set_max_entries(ingress->maps.buckets, 1U << steering->config.buckets_log2);
+	if (!err)
+		err = ingress_bpf__load(ingress);
+	if (err)
+		return explain_load(error, err, "the XDP program");
+	steering->live = bpf_map__fd(ingress->maps.live);
+	steering->services = bpf_map__fd(ingress->maps.services);
+	steering->slots = bpf_map__fd(ingress->maps.slots);
+	steering->xsks = bpf_map__fd(ingress->maps.xsks);
+	steering->socks_udp = bpf_map__fd(ingress->maps.socks_udp);
+	steering->buckets = bpf_map__fd(ingress->maps.buckets);
+	steering->acl = bpf_map__fd(ingress->maps.acl);
+	steering->counters = bpf_map__fd(ingress->maps.counters);
+	return 0;
+}
+
+/* Gives each map of the socket object the ingress object's map of the same name. */
+static int share_maps(const struct fg_steering *steering)
+{
+	struct bpf_map *map, *shared;
+	int err;
+
+	bpf_object__for_each_map(map, steering->socket->obj)
+	{
+		if (bpf_map__is_internal(map)) /* .rodata */
+			continue;
+		shared = bpf_object__find_map_by_name(steering->ingress->obj, bpf_map__name(map));
+		if (!shared)
+			return -ENOENT;
+		err = bpf_map__reuse_fd(map, bpf_map__fd(shared));
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int load_socket(struct fg_steering *steering, struct fg_error *error)
+{
+	int err;
+
+	warning[0] = '\0';
+	steering->socket = socket_bpf__open();
+	if (!steering->socket)
+		return explain_load(error, -errno, "the socket program");
+	*(struct fg_bpf_config *)&steering->socket->rodata->fg_config =
+		bpf_config(&steering->config);
+	err = share_maps(steering);
+	if (!err)
+		err = socket_bpf__load(steering->socket);
+	if (err)
+		return explain_load(error, err, "the socket program");
+	steering->reuseport = bpf_program__fd(steering->socket->progs.fg_socket);
+	return 0;
+}
+
+static size_t bucket_bytes(const struct fg_steering *steering)
+{
+	return sizeof(union fg_bucket) << steering->config.buckets_log2;
+}
+
+static int map_words(struct fg_steering *steering, struct fg_error *error)
+{
+	void *at = mmap(NULL, bucket_bytes(steering), PROT_READ, MAP_SHARED, steering->buckets, 0);
+
+	if (at != MAP_FAILED) {
+		steering->bucket_words = at;
+		at = mmap(NULL, FG_MAX_SLOTS * sizeof(union fg_slot), PROT_READ | PROT_WRITE,
+			  MAP_SHARED, steering->slots, 0);
+	}
+	if (at == MAP_FAILED)
+		return fg_error_set(error, -errno, "cannot mmap the BPF maps: %s", strerror(errno));
+	steering->slot_words = at;
+	return 0;
+}
+
+static int check_config(const struct fg_steering_config *config, struct fg_error *error)
+{
+	if (config->buckets_log2 < 10 || config->buckets_log2 > 24)
+		return fg_error_set(error, -EINVAL, "buckets_log2 is %u: give 10 to 24",
+				    config->buckets_log2);
+	if (config->flow_idle_ms < 1 || config->flow_idle_ms > 1U << 30)
+		return fg_error_set(error, -EINVAL, "flow_idle_ms is %u: give 1 to 2^30",
+				    config->flow_idle_ms);
+	return 0;
+}
+
+int fg_steering_open(struct fg_steering *steering, const struct fg_steering_config *config,
+		     struct fg_error *error)
+{
+	int err = check_config(config, error), pins;
+
+	memset(steering, 0, sizeof(*steering));
+	if (err)
+		return err;
+	pins = fg_pins_open(config->pin_dir, error);
+	if (pins < 0)
+		return pins;
+	steering->config = *config;
+	steering->pins = pins;
+	steering->link = -1;
+	libbpf_set_print(keep_first_warning);
+	err = load_ingress(steering, error);
+	if (!err)
+		err = load_socket(steering, error);
+	if (!err)
+		err = map_words(steering, error);
+	if (!err)
+		err = fg_pins_add(steering, error);
+	if (err)
+		fg_steering_close(steering);
+	return err;
+}
+
+void fg_steering_close(struct fg_steering *steering)
+{
+	if (!steering->config.buckets_log2) /* never opened */
+		return;
+	if (steering->link >= 0)
+		close(steering->link);
+	if (steering->slot_words)
+		munmap(steering->slot_words, FG_MAX_SLOTS * sizeof(union fg_slot));
+	if (steering->bucket_words)
+		munmap((void *)steering->bucket_words, bucket_bytes(steering));
+	socket_bpf__destroy(steering->socket);
+	ingress_bpf__destroy(steering->ingress);
+	fg_pins_remove(steering->config.pin_dir);
+	close(steering->pins);
+	memset(steering, 0, sizeof(*steering));
+}
+
+/* Somebody else's program is on the interface: say whose. */
+static int explain_busy(struct fg_error *error, int ifindex, const char *name)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info), id = 0;
+	int fd = -1;
+
+	if (!bpf_xdp_query(ifindex, 0, &query))
+		id = query.drv_prog_id	 ? query.drv_prog_id
+		     : query.skb_prog_id ? query.skb_prog_id
+					 : query.hw_prog_id;
+	if (id)
+		fd = bpf_prog_get_fd_by_id(id);
+	if (fd >= 0) {
+		bpf_obj_get_info_by_fd(fd, &info, &size);
+		close(fd);
+	}
+	return fg_error_set(
+		error, -EBUSY,
+		"interface %s already runs XDP program id %u (%s): detach it (`ip link "
+		"set dev %s xdp off`; where a bpf_link holds it, `bpftool link`), or use "
+		"mode sockets",
+		name, id, info.name[0] ? info.name : "name unknown", name);
+}
+
+int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
+		       struct fg_error *error)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, options,
+		    .flags = native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	char name[IF_NAMESIZE] = "";
+	int link;
+
+	if (!if_indextoname(ifindex, name))
+		return fg_error_set(error, -ENODEV, "no interface has index %d", ifindex);
+	if (steering->link >= 0)
+		return fg_error_set(error, -EALREADY, "interface %s: already attached", name);
+	link = bpf_link_create(bpf_program__fd(steering->ingress->progs.fg_ingress), ifindex,
+			       BPF_XDP, &options);
+	if (link == -EBUSY || link == -EEXIST)
+		return explain_busy(error, ifindex, name);
+	if (link == -EOPNOTSUPP && native)
+		return fg_error_set(error, link, "interface %s: its driver has no native XDP",
+				    name);
+	if (link == -EPERM)
+		return fg_error_set(error, link, "interface %s: CAP_NET_ADMIN is missing", name);
+	if (link < 0)
+		return fg_error_set(error, link, "interface %s: %s XDP refused: %s%s", name,
+				    native ? "native" : "generic", strerror(-link),
+				    native ? " (too large an MTU, LRO, or too few queues?)" : "");
+	steering->link = link;
+	return 0;
+}
