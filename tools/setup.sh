@@ -30,7 +30,6 @@ VM_PACKAGES=(
 	qemu-system-x86      # the virtual machine; TCG, so no KVM is needed
 	busybox-static       # the guest's shell
 	cpio                 # packs the guest's file system
-	kmod                 # modinfo: which modules veth needs
 )
 
 say()
