@@ -285,7 +285,10 @@ int fg_uring_wait(struct fg_uring *uring, uint64_t timeout_ns)
 	arm_polls(uring);
 	fg_stats_add(&uring->stats->sleeps, 1);
 	ret = io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1, &timeout, NULL);
-	return ret >= 0 || ret == -EINTR ? 0 : ret;
+	/* When it submitted something, io_uring_enter says that and not how the wait ended. */
+	if (ret >= 0 || ret == -EINTR)
+		return io_uring_cq_ready(&uring->ring) ? 0 : -ETIME;
+	return ret;
 }
 
 void fg_uring_drain(struct fg_uring *uring)

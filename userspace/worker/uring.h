@@ -102,8 +102,8 @@ uint32_t fg_uring_receive(struct fg_uring *uring, struct fg_message *messages, u
  */
 void fg_uring_reply(struct fg_uring *uring, const struct fg_message *messages, uint32_t count);
 /*
- * Sleeps until a datagram came, a poll is readable, or timeout_ns are over. 0: look at everything
- * again (also after a signal); -ETIME: nothing came; another -errno: the ring is unusable.
+ * Sleeps until a datagram came, a poll is readable, a signal came or timeout_ns are over. 0: look
+ * at the rings; -ETIME: nothing came; another -errno: the ring is unusable.
  */
 int fg_uring_wait(struct fg_uring *uring, uint64_t timeout_ns);
 
