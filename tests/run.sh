@@ -12,6 +12,7 @@ BUILD=${BUILD:-build}
 LIMIT_S=${LIMIT_S:-300}
 LOGS=$BUILD/test-logs
 export BUILD CMOCKA_MESSAGE_OUTPUT=TAP
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 unset CMOCKA_XML_FILE CMOCKA_TEST_FILTER
 
 total_passed=0
