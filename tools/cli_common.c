@@ -1,0 +1,156 @@
+#include "tools/cli_common.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int fg_cli_fail(enum fg_cli_exit code, const char *format, ...)
+{
+	va_list args;
+
+	fputs("flipgate: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return code;
+}
+
+enum fg_cli_exit fg_cli_exit_of(int error)
+{
+	switch (error) {
+	case 0:
+		return FG_CLI_OK;
+	case -EINVAL:
+	case -EMSGSIZE:
+		return FG_CLI_USAGE;
+	case -EREMOTEIO:
+	case -ENOBUFS:
+		return FG_CLI_REFUSED;
+	case -ETIMEDOUT:
+		return FG_CLI_TIMEOUT;
+	default:
+		return FG_CLI_UNREACHABLE;
+	}
+}
+
+int fg_cli_usage(const struct fg_cli_verb *verb, const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "flipgate %s: ", verb->name);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, "\ntry: flipgate %s --help\n", verb->name);
+	return FG_CLI_USAGE;
+}
+
+int fg_cli_option(const struct fg_cli_verb *verb, int option, const char *value,
+		  struct fg_cli_output *output)
+{
+	switch (option) {
+	case 'h':
+		fputs(verb->help, stdout);
+		return FG_CLI_OK;
+	case 'o':
+		output->json = strcmp(value, "json") == 0;
+		if (!output->json && strcmp(value, "text") != 0)
+			return fg_cli_usage(verb, "--output %s: want json or text", value);
+		return -1;
+	default: /* getopt_long has said what is wrong */
+		fprintf(stderr, "try: flipgate %s --help\n", verb->name);
+		return FG_CLI_USAGE;
+	}
+}
+
+int fg_cli_u64(const struct fg_cli_verb *verb, const char *option, const char *text, uint64_t low,
+	       uint64_t high, uint64_t *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(text, &end, strncmp(text, "0x", 2) == 0 ? 16 : 10);
+	if (*text < '0' || *text > '9' || *end || errno || *value < low || *value > high)
+		return fg_cli_usage(verb, "%s %s: want a whole number from %llu to %llu", option,
+				    text, (unsigned long long)low, (unsigned long long)high);
+	return 0;
+}
+
+int fg_cli_double(const struct fg_cli_verb *verb, const char *option, const char *text, double low,
+		  double high, double *value)
+{
+	char *end;
+
+	*value = strtod(text, &end);
+	if (end == text || *end || !(*value >= low && *value <= high))
+		return fg_cli_usage(verb, "%s %s: want a number from %g to %g", option, text, low,
+				    high);
+	return 0;
+}
+
+bool fg_cli_is_tty(FILE *out)
+{
+	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	return isatty(fileno(out)) && !(no_color && *no_color) && term && strcmp(term, "dumb") != 0;
+}
+
+const char *fg_cli_style(enum fg_cli_style style)
+{
+	static const char *const escapes[] = {
+		[FG_CLI_PLAIN] = "\033[0m",  [FG_CLI_BOLD] = "\033[1m",
+		[FG_CLI_DIM] = "\033[2m",    [FG_CLI_RED] = "\033[31m",
+		[FG_CLI_GREEN] = "\033[32m", [FG_CLI_YELLOW] = "\033[33m",
+		[FG_CLI_CYAN] = "\033[36m",
+	};
+
+	return fg_cli_is_tty(stdout) ? escapes[style] : "";
+}
+
+/* Three digits: 1.23, 12.3, 123. */
+static char *three_digits(char *text, double value, const char *unit)
+{
+	int decimals = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
+
+	snprintf(text, 16, "%.*f %s", decimals, value, unit);
+	return text;
+}
+
+char *fg_cli_duration(char *text, double seconds)
+{
+	double size = fabs(seconds);
+
+	if (size == 0)
+		return strcpy(text, "0");
+	if (size < 999.5e-9)
+		return three_digits(text, seconds * 1e9, "ns");
+	if (size < 999.5e-6)
+		return three_digits(text, seconds * 1e6, "us");
+	if (size < 0.9995)
+		return three_digits(text, seconds * 1e3, "ms");
+	if (size < 120)
+		return three_digits(text, seconds, "s");
+	if (size < 7200)
+		return three_digits(text, seconds / 60, "min");
+	return three_digits(text, seconds / 3600, "h");
+}
+
+char *fg_cli_bytes(char *text, double bytes)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	size_t unit = 0;
+
+	while (bytes >= 1023.5 && unit < 4) {
+		bytes /= 1024;
+		unit++;
+	}
+	if (unit == 0)
+		snprintf(text, 16, "%.0f B", bytes);
+	else
+		three_digits(text, bytes, units[unit]);
+	return text;
+}
