@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds the programs and the tests with clang, warnings as errors. TAP.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 unset MAKEFLAGS MFLAGS MAKELEVEL # this build has settings of its own
 if output=$(make --no-print-directory -j"$(nproc)" CC=clang-14 BUILD="${BUILD:-build}/clang" \

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Holds all C to .clang-format. TAP. `make format` repairs.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 mapfile -t files < <(find bpf sched models userspace tools tests -name '*.[ch]' | sort)
 if output=$(clang-format-14 --style=file --dry-run --Werror "${files[@]}" 2>&1); then

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs into a folder of its own, builds a client against what lies there, uninstalls. TAP.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 export BUILD=${BUILD:-build}
 HERE=$(mktemp -d /tmp/fgt-install-XXXXXX)

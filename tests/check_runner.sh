@@ -1,7 +1,7 @@
 #!/bin/bash
 # Holds tests/run.sh to its word: gives it programs that fail in every way it must notice. TAP.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 HERE=$(mktemp -d /tmp/fgt-runner-XXXXXX)
 trap 'rm -rf "$HERE"' EXIT
