@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -419,6 +420,8 @@ static int load_file(struct fg_config *config, const char *path, struct fg_error
 	if (status != CYAML_OK)
 		return fg_error_set(error, -EINVAL, "%.60s: %.180s", path,
 				    detail.text[0] ? detail.text : cyaml_strerror(status));
+	if (!file)
+		return 0; /* an empty file says nothing */
 	code = apply_file(config, file, path, error);
 	cyaml_free(&cyaml, &schema.top, file, 0);
 	return code;
@@ -572,6 +575,8 @@ static int check_whole(const struct fg_config *config, struct fg_error *error)
 	    !config->interface[0])
 		return fg_error_set(error, -EINVAL, "--mode %s needs --interface DEV",
 				    fg_mode_name(config->mode));
+	if (!getpwnam(config->user))
+		return fg_error_set(error, -EINVAL, "user: \"%s\" does not exist", config->user);
 	if (access(config->packer, X_OK))
 		return fg_error_set(error, -errno, "packer: %.200s: %s", config->packer,
 				    strerror(errno));
