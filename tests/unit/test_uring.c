@@ -123,6 +123,15 @@ static void receive_nothing(void)
 		assert_int_equal(fg_uring_receive(&uring, messages, 256, 0), 0);
 }
 
+static void reply(uint32_t count)
+{
+	struct fg_message *replies[256];
+
+	for (uint32_t i = 0; i < count; i++)
+		replies[i] = &messages[i];
+	fg_uring_reply(&uring, replies, count);
+}
+
 /* Answers each message with its bytes inverted and one byte 'r' after them. */
 static void answer(uint32_t count)
 {
@@ -132,7 +141,7 @@ static void answer(uint32_t count)
 			messages[i].bytes[byte] ^= 0xff;
 		messages[i].bytes[messages[i].length++] = 'r';
 	}
-	fg_uring_reply(&uring, messages, count);
+	reply(count);
 }
 
 static void send_to(int client, uint32_t value)
@@ -225,7 +234,7 @@ static void carries_the_largest_datagram(void **state)
 	assert_int_equal(messages[0].length, FG_WIRE_MAX_DATAGRAM);
 	assert_int_equal(messages[0].capacity, FG_URING_DATAGRAM_BYTES);
 	assert_memory_equal(messages[0].bytes, big, FG_WIRE_MAX_DATAGRAM);
-	fg_uring_reply(&uring, messages, 1);
+	reply(1);
 	memset(big, 0, sizeof(big));
 	assert_int_equal(recv(client, big, sizeof(big), 0), FG_WIRE_MAX_DATAGRAM);
 	for (size_t i = 0; i < FG_WIRE_MAX_DATAGRAM; i++)
@@ -249,7 +258,7 @@ static void drops_and_counts_what_is_too_long(void **state)
 	assert_int_equal(stats.not_ours, 20);
 	assert_int_equal(stats.udp_received, 21);
 	messages[0].length = 0;
-	fg_uring_reply(&uring, messages, 1);
+	reply(1);
 	close(client);
 	close(socket);
 }
@@ -265,7 +274,7 @@ static void an_empty_datagram_stops_nothing(void **state)
 		assert_int_equal(send(client, NULL, 0, 0), 0);
 		receive(1);
 		assert_int_equal(messages[0].length, 0);
-		fg_uring_reply(&uring, messages, 1);
+		reply(1);
 		send_to(client, i);
 		receive(1);
 		answer(1);
@@ -286,7 +295,7 @@ static void length_zero_sends_nothing(void **state)
 		send_to(client, i);
 		receive(1);
 		messages[0].length = 0;
-		fg_uring_reply(&uring, messages, 1);
+		reply(1);
 	}
 	receive_nothing();
 	assert_int_equal(recv(client, big, sizeof(big), MSG_DONTWAIT), -1);
@@ -356,7 +365,7 @@ static void counts_what_the_kernel_refuses_to_send(void **state)
 		send_to(client, i);
 		receive(1);
 		messages[0].length = FG_WIRE_MAX_DATAGRAM + 1; /* EMSGSIZE */
-		fg_uring_reply(&uring, messages, 1);
+		reply(1);
 	}
 	receive_nothing();
 	assert_int_equal(stats.send_failed, 20);

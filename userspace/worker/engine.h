@@ -8,6 +8,7 @@
 #ifndef FG_WORKER_ENGINE_H
 #define FG_WORKER_ENGINE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "models/error.h"
 #include "models/plan.h"
@@ -53,7 +54,7 @@ struct fg_engine {
 
 	/* Of the messages being served: */
 	uint32_t pending_count, next_batch;
-	uint64_t now_ns; /* end of parsing or of the last batch */
+	uint64_t now_ns; /* as last looked at */
 	struct fg_engine_pending pending[FG_ENGINE_MAX_MESSAGES];
 	struct fg_batch_request requests[FG_ENGINE_MAX_MESSAGES]; /* [pending] */
 	struct fg_batch_schedule schedule;
@@ -76,18 +77,12 @@ int fg_engine_open(struct fg_engine *engine, const struct fg_rollout_entry *entr
 void fg_engine_close(struct fg_engine *engine);
 
 /*
- * Answers `count` (0 .. FG_ENGINE_MAX_MESSAGES) messages in place, in arrival order; now_ns:
- * CLOCK_MONOTONIC. Every message ends with its reply's length, or 0 when it was no request of
- * ours. Same as fg_engine_begin and then fg_engine_step until it returns false.
- */
-void fg_engine_serve(struct fg_engine *engine, struct fg_message *messages, uint32_t count,
-		     uint64_t now_ns);
-
-/*
- * The same in steps, so that finished replies can be sent before the next batch runs. Begin
- * parses and refuses; each step runs one batch. After begin, and after each step that returned
- * true, done[0 .. done_count - 1] are the messages that it finished. Step returns false when
- * nothing is left. `messages` must not move in between.
+ * Answers `count` (0 .. FG_ENGINE_MAX_MESSAGES) messages in place, in steps, so that finished
+ * replies can be sent before the next batch runs; now_ns: CLOCK_MONOTONIC. Begin parses, forms
+ * batches and refuses; each step runs one batch. After begin, and after each step that returned
+ * true, done[0 .. done_count - 1] are the messages that it finished: each with its reply's
+ * length, or 0 when it was no request of ours. Step returns false when nothing is left. `messages`
+ * must stay where they are in between.
  */
 void fg_engine_begin(struct fg_engine *engine, struct fg_message *messages, uint32_t count,
 		     uint64_t now_ns);

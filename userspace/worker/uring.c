@@ -240,15 +240,15 @@ static void queue_send(struct fg_uring *uring, const struct fg_message *message)
 	io_uring_sqe_set_data64(sqe, user_data(SEND, buffer));
 }
 
-void fg_uring_reply(struct fg_uring *uring, const struct fg_message *messages, uint32_t count)
+void fg_uring_reply(struct fg_uring *uring, struct fg_message *const *messages, uint32_t count)
 {
 	uint32_t i;
 
 	for (i = 0; i < count; i++) {
-		if (messages[i].length)
-			queue_send(uring, &messages[i]);
+		if (messages[i]->length)
+			queue_send(uring, messages[i]);
 		else
-			recycle(uring, (uint32_t)messages[i].tag);
+			recycle(uring, (uint32_t)messages[i]->tag);
 	}
 	if (io_uring_sq_ready(&uring->ring))
 		enter(uring);

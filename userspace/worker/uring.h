@@ -100,7 +100,7 @@ uint32_t fg_uring_receive(struct fg_uring *uring, struct fg_message *messages, u
  * `bytes` to who asked, or nothing if it is 0. One io_uring_enter for all. What the kernel
  * refuses is counted.
  */
-void fg_uring_reply(struct fg_uring *uring, const struct fg_message *messages, uint32_t count);
+void fg_uring_reply(struct fg_uring *uring, struct fg_message *const *messages, uint32_t count);
 /*
  * Sleeps until a datagram came, a poll is readable, a signal came or timeout_ns are over. 0: look
  * at the rings; -ETIME: nothing came; another -errno: the ring is unusable.

@@ -188,8 +188,10 @@ static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
 
 	if (!count)
 		return 0;
-	fg_engine_serve(&worker->engine, worker->messages, count, now_ns);
-	fg_uring_reply(&worker->uring, worker->messages, count);
+	fg_engine_begin(&worker->engine, worker->messages, count, now_ns);
+	do
+		fg_uring_reply(&worker->uring, worker->engine.done, worker->engine.done_count);
+	while (fg_engine_step(&worker->engine));
 	return count;
 }
 
