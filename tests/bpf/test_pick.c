@@ -1,0 +1,493 @@
+/* The pick: who gets a flow, how long it stays, when it moves; seen through buckets and counters.
+ */
+#include "tests/bpf/fixture.h"
+
+#include <pthread.h>
+
+static struct fx fx;
+
+#define GEN_OLD 1
+#define GEN_NEW 2
+
+static const uint16_t old_slots[] = {0, 1}, new_slots[] = {2, 3};
+
+/* Two generations of two workers; the old one is live. */
+static int set_up(void **state)
+{
+	struct fg_steering_config config = fx_config();
+
+	(void)state;
+	fx_open(&fx, &config);
+	for (uint16_t slot = 0; slot < 4; slot++)
+		fx_worker(&fx, slot, slot < 2 ? GEN_OLD : GEN_NEW);
+	fx_flip(&fx, old_slots, 2);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	fx_close(&fx);
+	return 0;
+}
+
+static struct fx_packet request(uint64_t affinity)
+{
+	struct fx_flow flow = {.affinity = affinity};
+
+	return fx_request(&flow);
+}
+
+static void steer(const struct fx_packet *packet)
+{
+	assert_int_equal(fx_run(&fx, packet), XDP_REDIRECT);
+}
+
+static union fg_bucket bucket_after(const struct fx_packet *packet)
+{
+	steer(packet);
+	return fx_bucket(&fx, fx_bucket_of(fx_hash(packet)));
+}
+
+static void set_slots(const uint16_t slots[2], uint32_t generation, enum fg_slot_state state)
+{
+	for (int i = 0; i < 2; i++)
+		fg_steering_set_slot(&fx.steering, slots[i], generation, state);
+}
+
+static void check_flows(uint64_t begun, uint64_t moved)
+{
+	assert_int_equal(fx_counter(&fx, FG_COUNTER_FLOW_NEW), begun);
+	assert_int_equal(fx_counter(&fx, FG_COUNTER_FLOW_MOVED), moved);
+}
+
+/* ---- hash ------------------------------------------------------------------------------ */
+
+static uint64_t next_random(void)
+{
+	static uint64_t random = 0x9e3779b97f4a7c15;
+
+	random ^= random << 13;
+	random ^= random >> 7;
+	random ^= random << 17;
+	return random;
+}
+
+static struct fx_packet random_request(bool v6, bool affinity)
+{
+	struct fx_flow flow = {.v6 = v6, .affinity = affinity ? next_random() : 0};
+	struct fx_packet packet = fx_request(&flow);
+	uint8_t *source = packet.bytes + packet.ip + (v6 ? 8 : 12);
+
+	for (int i = 0; i < (v6 ? 16 : 4); i++)
+		source[i] = next_random() >> 32;
+	fx_put16(packet.bytes + packet.udp, next_random() >> 32);
+	return packet;
+}
+
+/* The program writes exactly the bucket, and takes exactly the position, that libxxhash names. */
+static void hash_is_libxxhash(void **state)
+{
+	static const union fg_bucket empty;
+	struct fg_table table;
+
+	(void)state;
+	assert_int_equal(fg_steering_table(&fx.steering, 0, &table), 0);
+	for (int i = 0; i < 1200; i++) {
+		struct fx_packet packet = random_request(i % 2, i % 3 == 0);
+		uint64_t hash = fx_hash(&packet);
+		uint32_t index = fx_bucket_of(hash);
+		union fg_bucket bucket;
+
+		fx_set_bucket(&fx, index, empty);
+		bucket = bucket_after(&packet);
+		assert_int_equal(bucket.generation, GEN_OLD);
+		assert_int_equal(bucket.slot, table.slot[fx_position_of(hash)]);
+		fx_set_bucket(&fx, index, empty);
+	}
+	for (uint32_t i = 0; i < 1U << FX_BUCKETS; i++)
+		assert_int_equal(fx_bucket(&fx, i).word, 0);
+}
+
+static void services_hash_apart(void **state)
+{
+	struct sockaddr_storage address = fx_address(FX_V4, FX_PORT);
+	struct fg_flow_affinity key = {.key = 5, .service = 1, .kind = FG_FLOW_AFFINITY};
+	struct fx_packet packet = request(5);
+	struct fg_table table;
+	uint32_t index;
+
+	(void)state;
+	assert_int_equal(fg_steering_listen(&fx.steering, &address, 1, 0), 0);
+	fg_maglev_build(&table, 1, 1, new_slots, 2);
+	assert_int_equal(fg_steering_flip(&fx.steering, 1, &table, NULL, NULL), 0);
+	steer(&packet);
+	index = fx_bucket_of(XXH64(&key, sizeof(key), FX_SEED));
+	assert_int_equal(fx_bucket(&fx, index).generation, GEN_NEW);
+	assert_int_equal(fx_bucket(&fx, fx_bucket_of(fx_hash(&packet))).word, 0);
+}
+
+/* All requests of one key are one flow, from whatever host, port or family they come. */
+static void affinity_ignores_the_tuple(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		struct fx_packet packet = random_request(i % 2, false);
+		uint64_t key = 77;
+
+		memcpy(packet.bytes + packet.wire + FG_WIRE_AFFINITY_OFFSET, &key, 8);
+		steer(&packet);
+	}
+	check_flows(1, 0);
+}
+
+static void tuples_are_flows(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		struct fx_flow flow = {.sport = 20000 + i};
+		struct fx_packet packet = fx_request(&flow);
+
+		steer(&packet);
+		steer(&packet);
+	}
+	/* 100 flows over 4,096 buckets: a few may share one. */
+	assert_in_range(fx_counter(&fx, FG_COUNTER_FLOW_NEW), 95, 100);
+}
+
+/* ---- stickiness ------------------------------------------------------------------------ */
+
+static void bucket_outlives_flip(void **state)
+{
+	union fg_bucket before[50], after;
+
+	(void)state;
+	for (uint64_t key = 1; key <= 50; key++) {
+		struct fx_packet packet = request(key);
+
+		before[key - 1] = bucket_after(&packet);
+		assert_in_range(before[key - 1].slot, 0, 1);
+	}
+	fx_flip(&fx, new_slots, 2);
+	set_slots(old_slots, GEN_OLD, FG_SLOT_DRAINING);
+	for (uint64_t key = 1; key <= 50; key++) {
+		struct fx_packet packet = request(key);
+
+		after = bucket_after(&packet);
+		assert_int_equal(after.slot, before[key - 1].slot);
+		assert_int_equal(after.generation, GEN_OLD);
+	}
+	for (uint64_t key = 1001; key <= 1050; key++) {
+		struct fx_packet packet = request(key);
+		union fg_bucket was = fx_bucket(&fx, fx_bucket_of(fx_hash(&packet)));
+
+		after = bucket_after(&packet);
+		if (!was.word)
+			assert_in_range(after.slot, 2, 3);
+	}
+	assert_int_equal(fx_counter(&fx, FG_COUNTER_FLOW_MOVED), 0);
+}
+
+static void moves_when(enum fg_slot_state state, uint32_t generation)
+{
+	struct fx_packet packet = request(9);
+	union fg_bucket bucket = bucket_after(&packet);
+
+	assert_int_equal(bucket.generation, GEN_OLD);
+	fx_flip(&fx, new_slots, 2);
+	set_slots(old_slots, generation, state);
+	bucket = bucket_after(&packet);
+	assert_int_equal(bucket.generation, GEN_NEW);
+	assert_in_range(bucket.slot, 2, 3);
+	check_flows(1, 1);
+	bucket = bucket_after(&packet); /* and stays there */
+	assert_int_equal(bucket.generation, GEN_NEW);
+	check_flows(1, 1);
+}
+
+static void moves_when_retired(void **state)
+{
+	(void)state;
+	moves_when(FG_SLOT_RETIRED, GEN_OLD);
+}
+
+static void moves_when_free(void **state)
+{
+	(void)state;
+	moves_when(FG_SLOT_FREE, GEN_OLD);
+}
+
+/* The slot serves again, but it is another generation's worker that stands there. */
+static void moves_when_slot_changed_hands(void **state)
+{
+	(void)state;
+	moves_when(FG_SLOT_SERVING, GEN_NEW + 1);
+}
+
+static void generation_counts_modulo_16_bits(void **state)
+{
+	struct fx_packet packet = request(9);
+	union fg_bucket bucket;
+
+	(void)state;
+	set_slots(old_slots, 0x12345, FG_SLOT_SERVING);
+	bucket = bucket_after(&packet);
+	assert_int_equal(bucket.generation, 0x2345);
+	bucket_after(&packet);
+	check_flows(1, 0);
+}
+
+static void slot_beyond_the_map(void **state)
+{
+	struct fx_packet packet = request(9);
+	union fg_bucket bucket = {.slot = FG_MAX_SLOTS,
+				  .generation = GEN_OLD,
+				  .seen_ms = fx_now_ms()};
+
+	(void)state;
+	fx_set_bucket(&fx, fx_bucket_of(fx_hash(&packet)), bucket);
+	assert_in_range(bucket_after(&packet).slot, 0, 1);
+	check_flows(0, 1);
+}
+
+/* ---- time ------------------------------------------------------------------------------ */
+
+/* A flow that was last seen `age` ms ago on slot 0, while only the new generation takes flows. */
+static union fg_bucket aged(const struct fx_packet *packet, int64_t age)
+{
+	union fg_bucket bucket = {.slot = 0, .generation = GEN_OLD};
+
+	bucket.seen_ms = fx_now_ms() - age;
+	fx_set_bucket(&fx, fx_bucket_of(fx_hash(packet)), bucket);
+	return bucket;
+}
+
+static void idle_flows_begin_again(void **state)
+{
+	struct fx_packet packet = request(11);
+
+	(void)state;
+	fx_flip(&fx, new_slots, 2);
+	aged(&packet, FX_IDLE_MS - 1000);
+	assert_int_equal(bucket_after(&packet).slot, 0);
+	check_flows(0, 0);
+	aged(&packet, FX_IDLE_MS);
+	assert_in_range(bucket_after(&packet).slot, 2, 3);
+	check_flows(1, 0);
+	aged(&packet, 1LL << 31);
+	assert_in_range(bucket_after(&packet).slot, 2, 3);
+	check_flows(2, 0);
+}
+
+/* Seen by a CPU whose coarse clock is a tick ahead of ours: fresh, not 49 days old. */
+static void clock_of_another_cpu(void **state)
+{
+	struct fx_packet packet = request(11);
+
+	(void)state;
+	fx_flip(&fx, new_slots, 2);
+	aged(&packet, -500);
+	assert_int_equal(bucket_after(&packet).slot, 0);
+	check_flows(0, 0);
+}
+
+static void time_is_refreshed_by_eighths(void **state)
+{
+	struct fx_packet packet = request(11);
+	union fg_bucket set, after;
+
+	(void)state;
+	set = aged(&packet, FX_IDLE_MS / 8 - 1000);
+	assert_int_equal(bucket_after(&packet).word, set.word);
+	set = aged(&packet, FX_IDLE_MS / 8);
+	after = bucket_after(&packet);
+	assert_int_equal(after.slot, set.slot);
+	assert_int_equal(after.generation, set.generation);
+	assert_in_range(after.seen_ms - set.seen_ms, FX_IDLE_MS / 8, FX_IDLE_MS / 8 + 1000);
+}
+
+/* With a real clock and a real wait. */
+static void idle_after_a_wait(void **state)
+{
+	struct fg_steering_config config = fx_config();
+	struct timespec wait = {.tv_nsec = 150 * 1000 * 1000};
+	struct fx_packet packet = request(11);
+	uint32_t flows[FG_MAX_SLOTS];
+	union fg_bucket bucket;
+
+	(void)state;
+	fx_close(&fx);
+	config.flow_idle_ms = 100;
+	fx_open(&fx, &config);
+	fx_worker(&fx, 0, GEN_OLD);
+	fx_worker(&fx, 2, GEN_NEW);
+	fx_flip(&fx, old_slots, 1);
+	bucket = bucket_after(&packet);
+	assert_int_equal(bucket.slot, 0);
+	fx_flip(&fx, new_slots, 1);
+	fg_steering_flows(&fx.steering, flows);
+	assert_int_equal(flows[0], 1);
+	nanosleep(&wait, NULL);
+	fg_steering_flows(&fx.steering, flows);
+	assert_int_equal(flows[0], 0);
+	assert_int_equal(bucket_after(&packet).slot, 2);
+	fg_steering_flows(&fx.steering, flows);
+	assert_int_equal(flows[2], 1);
+	check_flows(2, 0);
+}
+
+/* ---- dead workers and races ------------------------------------------------------------ */
+
+/* Before control publishes a table without it, a dead worker's flows move, and nobody else's. */
+static void dead_worker_is_probed_around(void **state)
+{
+	static const uint16_t three[] = {0, 1, 4};
+	union fg_bucket before[200], after;
+	uint32_t moved = 0;
+
+	(void)state;
+	fx_worker(&fx, 4, GEN_OLD);
+	fx_flip(&fx, three, 3);
+	for (uint64_t key = 1; key <= 200; key++) {
+		struct fx_packet packet = request(key);
+
+		before[key - 1] = bucket_after(&packet);
+	}
+	fg_steering_set_slot(&fx.steering, 1, GEN_OLD, FG_SLOT_RETIRED);
+	for (uint64_t key = 1; key <= 200; key++) {
+		struct fx_packet packet = request(key);
+
+		after = bucket_after(&packet);
+		assert_int_not_equal(after.slot, 1);
+		if (before[key - 1].slot == 1)
+			moved++;
+		else
+			assert_int_equal(after.slot, before[key - 1].slot);
+	}
+	assert_in_range(moved, 30, 110);
+	assert_int_equal(fx_counter(&fx, FG_COUNTER_XDP_DROP_NO_SLOT), 0);
+	assert_in_range(fx_counter(&fx, FG_COUNTER_FLOW_MOVED), moved * 9 / 10, moved);
+}
+
+/* A draining worker that a table still names takes no new flow. */
+static void draining_takes_no_new_flow(void **state)
+{
+	(void)state;
+	fg_steering_set_slot(&fx.steering, 0, GEN_OLD, FG_SLOT_DRAINING);
+	for (uint64_t key = 1; key <= 100; key++) {
+		struct fx_packet packet = request(key);
+
+		assert_int_equal(bucket_after(&packet).slot, 1);
+	}
+}
+
+struct racer {
+	pthread_barrier_t *barrier;
+	struct fx_packet packet;
+	int verdict;
+	int rounds;
+};
+
+static void *race(void *argument)
+{
+	struct racer *racer = argument;
+
+	for (int round = 0; round < racer->rounds; round++) {
+		pthread_barrier_wait(racer->barrier); /* the bucket is empty */
+		racer->verdict = fx_run(&fx, &racer->packet);
+		pthread_barrier_wait(racer->barrier); /* both ran */
+	}
+	return NULL;
+}
+
+/* Two flows of one bucket, whose positions name different slots. */
+static void find_rivals(struct fx_packet *a, struct fx_packet *b)
+{
+	struct fg_table table;
+	uint64_t hash_a;
+
+	assert_int_equal(fg_steering_table(&fx.steering, 0, &table), 0);
+	*a = request(1);
+	hash_a = fx_hash(a);
+	for (uint64_t key = 2; key < 1 << 20; key++) {
+		uint64_t hash_b;
+
+		*b = request(key);
+		hash_b = fx_hash(b);
+		if (fx_bucket_of(hash_a) == fx_bucket_of(hash_b) &&
+		    table.slot[fx_position_of(hash_a)] != table.slot[fx_position_of(hash_b)])
+			return;
+	}
+	fail_msg("no rivals among a million keys");
+}
+
+/*
+ * Both begin at once on two CPUs. Slot 0 has an AF_XDP socket and slot 1 has none, so the verdict
+ * tells which slot was followed: always the one in the bucket, and only one flow began.
+ */
+static void losers_follow_the_winner(void **state)
+{
+	struct racer racers[2] = {{.rounds = 3000}, {.rounds = 3000}};
+	static const union fg_bucket empty;
+	uint64_t won[2] = {0, 0};
+	uint32_t index, key = 1 * FG_MAX_QUEUES;
+	pthread_barrier_t barrier;
+	pthread_t threads[2];
+
+	(void)state;
+	assert_int_equal(bpf_map_delete_elem(fx.steering.xsks, &key), 0);
+	find_rivals(&racers[0].packet, &racers[1].packet);
+	index = fx_bucket_of(fx_hash(&racers[0].packet));
+	pthread_barrier_init(&barrier, NULL, 3);
+	for (int i = 0; i < 2; i++) {
+		racers[i].barrier = &barrier;
+		assert_int_equal(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
+	}
+	for (int round = 0; round < racers[0].rounds; round++) {
+		union fg_bucket bucket;
+
+		fx_set_bucket(&fx, index, empty);
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+		bucket = fx_bucket(&fx, index);
+		assert_in_range(bucket.slot, 0, 1);
+		assert_int_equal(bucket.generation, GEN_OLD);
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(racers[i].verdict, bucket.slot ? XDP_PASS : XDP_REDIRECT);
+		won[bucket.slot]++;
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&barrier);
+	print_message("# bucket won by slot 0: %llu, by slot 1: %llu\n", (unsigned long long)won[0],
+		      (unsigned long long)won[1]);
+	check_flows(racers[0].rounds, 0);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(hash_is_libxxhash),
+		TEST(services_hash_apart),
+		TEST(affinity_ignores_the_tuple),
+		TEST(tuples_are_flows),
+		TEST(bucket_outlives_flip),
+		TEST(moves_when_retired),
+		TEST(moves_when_free),
+		TEST(moves_when_slot_changed_hands),
+		TEST(generation_counts_modulo_16_bits),
+		TEST(slot_beyond_the_map),
+		TEST(idle_flows_begin_again),
+		TEST(clock_of_another_cpu),
+		TEST(time_is_refreshed_by_eighths),
+		TEST(idle_after_a_wait),
+		TEST(dead_worker_is_probed_around),
+		TEST(draining_takes_no_new_flow),
+		TEST(losers_follow_the_winner),
+	};
+
+	fx_isolate();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
