@@ -3,6 +3,7 @@
 #include "tests/bpf/fixture.h"
 
 #include <pthread.h>
+#include "race.skel.h"
 
 static struct fx fx;
 
@@ -381,87 +382,90 @@ static void draining_takes_no_new_flow(void **state)
 	}
 }
 
+/* ---- the compare-and-swap -------------------------------------------------------------- */
+
+#define RACE_BUCKETS 20
+
 struct racer {
 	pthread_barrier_t *barrier;
-	struct fx_packet packet;
-	int verdict;
-	int rounds;
+	int program;
+	struct {
+		uint64_t runs, rival;
+	} packet;
+	int err;
 };
 
 static void *race(void *argument)
 {
 	struct racer *racer = argument;
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = &racer->packet,
+		    .data_size_in = sizeof(racer->packet), .repeat = 1 << RACE_BUCKETS);
 
-	for (int round = 0; round < racer->rounds; round++) {
-		pthread_barrier_wait(racer->barrier); /* the bucket is empty */
-		racer->verdict = fx_run(&fx, &racer->packet);
-		pthread_barrier_wait(racer->barrier); /* both ran */
-	}
+	pthread_barrier_wait(racer->barrier);
+	racer->err = bpf_prog_test_run_opts(racer->program, &options);
 	return NULL;
 }
 
-/* Two flows of one bucket, whose positions name different slots. */
-static void find_rivals(struct fx_packet *a, struct fx_packet *b)
+/* tests/bpf/race.bpf.c over the maps of `fx`. */
+static struct race_bpf *load_race(void)
 {
-	struct fg_table table;
-	uint64_t hash_a;
+	struct race_bpf *skeleton = race_bpf__open();
+	struct fg_bpf_config config = {.buckets_mask = (1U << RACE_BUCKETS) - 1,
+				       .flow_idle_ms = FX_IDLE_MS};
+	struct bpf_map *map, *shared;
 
-	assert_int_equal(fg_steering_table(&fx.steering, 0, &table), 0);
-	*a = request(1);
-	hash_a = fx_hash(a);
-	for (uint64_t key = 2; key < 1 << 20; key++) {
-		uint64_t hash_b;
-
-		*b = request(key);
-		hash_b = fx_hash(b);
-		if (fx_bucket_of(hash_a) == fx_bucket_of(hash_b) &&
-		    table.slot[fx_position_of(hash_a)] != table.slot[fx_position_of(hash_b)])
-			return;
+	assert_non_null(skeleton);
+	memcpy((void *)&skeleton->rodata->fg_config, &config, sizeof(config));
+	bpf_object__for_each_map(map, skeleton->obj)
+	{
+		shared = bpf_object__find_map_by_name(fx.steering.ingress->obj, bpf_map__name(map));
+		if (!bpf_map__is_internal(map))
+			assert_int_equal(bpf_map__reuse_fd(map, bpf_map__fd(shared)), 0);
 	}
-	fail_msg("no rivals among a million keys");
+	assert_int_equal(race_bpf__load(skeleton), 0);
+	return skeleton;
 }
 
-/*
- * Both begin at once on two CPUs. Slot 0 has an AF_XDP socket and slot 1 has none, so the verdict
- * tells which slot was followed: always the one in the bucket, and only one flow began.
- */
+/* Two CPUs claim a million buckets at once for different slots: each bucket is claimed once, and
+ * whoever loses follows the winner. */
 static void losers_follow_the_winner(void **state)
 {
-	struct racer racers[2] = {{.rounds = 3000}, {.rounds = 3000}};
-	static const union fg_bucket empty;
-	uint64_t won[2] = {0, 0};
-	uint32_t index, key = 1 * FG_MAX_QUEUES;
+	struct fg_steering_config config = fx_config();
+	uint32_t flows[FG_MAX_SLOTS];
+	struct racer racers[2] = {};
+	struct race_bpf *skeleton;
 	pthread_barrier_t barrier;
 	pthread_t threads[2];
+	struct fg_table table = {.serial = 1};
 
 	(void)state;
-	assert_int_equal(bpf_map_delete_elem(fx.steering.xsks, &key), 0);
-	find_rivals(&racers[0].packet, &racers[1].packet);
-	index = fx_bucket_of(fx_hash(&racers[0].packet));
-	pthread_barrier_init(&barrier, NULL, 3);
+	fx_close(&fx);
+	config.buckets_log2 = RACE_BUCKETS;
+	fx_open(&fx, &config);
+	fx_worker(&fx, 0, GEN_OLD);
+	fx_worker(&fx, 1, GEN_OLD);
+	for (uint32_t i = FG_TABLE_PRIME / 2; i < FG_TABLE_PRIME; i++)
+		table.slot[i] = 1;
+	assert_int_equal(fg_steering_flip(&fx.steering, 0, &table, NULL, NULL), 0);
+	skeleton = load_race();
+	pthread_barrier_init(&barrier, NULL, 2);
 	for (int i = 0; i < 2; i++) {
 		racers[i].barrier = &barrier;
+		racers[i].program = bpf_program__fd(skeleton->progs.race);
+		racers[i].packet.rival = i;
 		assert_int_equal(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
-	}
-	for (int round = 0; round < racers[0].rounds; round++) {
-		union fg_bucket bucket;
-
-		fx_set_bucket(&fx, index, empty);
-		pthread_barrier_wait(&barrier);
-		pthread_barrier_wait(&barrier);
-		bucket = fx_bucket(&fx, index);
-		assert_in_range(bucket.slot, 0, 1);
-		assert_int_equal(bucket.generation, GEN_OLD);
-		for (int i = 0; i < 2; i++)
-			assert_int_equal(racers[i].verdict, bucket.slot ? XDP_PASS : XDP_REDIRECT);
-		won[bucket.slot]++;
 	}
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
 	pthread_barrier_destroy(&barrier);
-	print_message("# bucket won by slot 0: %llu, by slot 1: %llu\n", (unsigned long long)won[0],
-		      (unsigned long long)won[1]);
-	check_flows(racers[0].rounds, 0);
+	assert_int_equal(racers[0].err, 0);
+	assert_int_equal(racers[1].err, 0);
+	assert_int_equal(skeleton->bss->strayed, 0);
+	fg_steering_flows(&fx.steering, flows);
+	print_message("# slot 0 won %u buckets, slot 1 %u\n", flows[0], flows[1]);
+	assert_int_equal(flows[0] + flows[1], 1 << RACE_BUCKETS);
+	check_flows(1 << RACE_BUCKETS, 0);
+	race_bpf__destroy(skeleton);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
