@@ -57,8 +57,8 @@ def wait_for(what, condition, timeout_s=10.0, every_s=0.02):
 class Net:
     """Two namespaces, `gw` with device gw0 and `cl` with cl0, on one veth pair."""
 
-    def __init__(self, mtu=1500):
-        tag = f"fgt-{os.getpid()}-{os.urandom(2).hex()}"
+    def __init__(self, mtu=1500, tag=None):
+        tag = tag or f"fgt-{os.getpid()}-{os.urandom(2).hex()}"
         self.gw, self.cl = f"{tag}-gw", f"{tag}-cl"
         self.mtu = mtu
 
