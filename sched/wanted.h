@@ -21,6 +21,7 @@
 struct fg_store_version {
 	uint64_t version;     /* never 0 */
 	uint64_t fingerprint; /* of names, sizes, times and inodes of its files */
+	uint64_t since_ns;    /* when that fingerprint was first seen */
 	bool complete;	      /* the fingerprint has stood still; may be packed */
 	char directory[32];   /* its name below the model's directory ("007") */
 };

@@ -1,0 +1,60 @@
+/*
+ * repository.h: which model versions lie in BASE/MODEL/VERSION/model.onnx, as they come and go.
+ *
+ * MODEL: 1 to 63 of A-Z a-z 0-9 _ . - and not a leading dot. VERSION: digits, 1 .. 2^64-1, leading
+ * zeros allowed ("007" is 7; of "7" and "007" the first by name counts). Everything else is left
+ * alone, so that a version can be prepared beside them (".new", "3.tmp") and renamed into place.
+ *
+ * A version is complete when its files (names, sizes, times, inodes) have stood still for 200 ms,
+ * or were last changed over a second ago. inotify reports changes at once; a look every few seconds
+ * finds those that inotify cannot see (network file systems, too few watches).
+ */
+#ifndef FG_DAEMON_REPOSITORY_H
+#define FG_DAEMON_REPOSITORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "models/error.h"
+#include "sched/wanted.h"
+
+#define FG_REPOSITORY_MAX_WATCHES (1 + FG_ROLLOUT_MAX_MODELS * (1 + FG_STORE_MAX_VERSIONS))
+
+struct fg_repository {
+	const char *base; /* absolute; the caller's, as long as this is open */
+	int inotify;	  /* readable: call update */
+	uint64_t due_ns;  /* call update by then, whatever happens */
+	uint64_t last_ns; /* of the last look at the disk; 0: none yet */
+	bool changed;	  /* something was reported since */
+	bool failing;	  /* the base could not be read, or watches are missing; was logged */
+	uint32_t watch_count;
+	int watches[FG_REPOSITORY_MAX_WATCHES];
+	uint64_t told[64]; /* hashes of what was logged once */
+	uint32_t told_count;
+	struct fg_store store; /* what is there; read-only for callers, but `complete` may be set */
+	struct fg_store scratch;
+};
+
+/* Nothing is looked at before the first update. -errno with *error. The struct is large: not for a
+ * stack. */
+int fg_repository_open(struct fg_repository *repository, const char *base, struct fg_error *error);
+void fg_repository_close(struct fg_repository *repository);
+
+/*
+ * Reads what was reported and, if something is due, looks at the disk. Models that `rollout` knows
+ * keep their names: a new one whose wire name (XXH32) is the same is refused with a log line.
+ * Returns true when it looked. A base that cannot be read is logged once and looked at again every
+ * second.
+ */
+bool fg_repository_update(struct fg_repository *repository, const struct fg_rollout *rollout,
+			  uint64_t now_ns);
+
+/* The directory of a version that is in the store. False when it is not, or does not fit. */
+bool fg_repository_path(const struct fg_repository *repository, const char *model, uint64_t version,
+			char *path, size_t size);
+
+/* 1 .. 2^64-1 for a version's directory name, 0 for any other name. */
+uint64_t fg_repository_parse_version(const char *name);
+bool fg_repository_valid_model(const char *name);
+
+#endif
