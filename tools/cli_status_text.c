@@ -1,0 +1,324 @@
+#include "tools/cli_status_text.h"
+
+#include <string.h>
+#include "tools/cli_table.h"
+
+static const char *string_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+static long long integer_of(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+static double number_of(const json_t *object, const char *key)
+{
+	return json_number_value(json_object_get(object, key));
+}
+
+/* "0 1 2" of an array of numbers, "a b" of one of strings. */
+static void join(const json_t *array, char *text, size_t room)
+{
+	size_t i, length = 0;
+	json_t *value;
+
+	*text = 0;
+	json_array_foreach((json_t *)array, i, value)
+	{
+		const char *string = json_string_value(value);
+		int wrote = string ? snprintf(text + length, room - length, "%s%s", i ? " " : "",
+					      string)
+				   : snprintf(text + length, room - length, "%s%lld", i ? " " : "",
+					      (long long)json_integer_value(value));
+
+		if (wrote < 0 || (size_t)wrote >= room - length)
+			return;
+		length += (size_t)wrote;
+	}
+}
+
+static enum fg_cli_style style_of(const char *phase)
+{
+	static const struct {
+		const char *phase;
+		enum fg_cli_style style;
+	} styles[] = {
+		{"live", FG_CLI_GREEN},	     {"ready", FG_CLI_GREEN},	  {"serve", FG_CLI_GREEN},
+		{"failed", FG_CLI_RED},	     {"starting", FG_CLI_CYAN},	  {"packing", FG_CLI_CYAN},
+		{"wait", FG_CLI_CYAN},	     {"draining", FG_CLI_YELLOW}, {"drain", FG_CLI_YELLOW},
+		{"retiring", FG_CLI_YELLOW}, {"finish", FG_CLI_YELLOW},	  {"kept", FG_CLI_DIM},
+	};
+
+	for (size_t i = 0; i < sizeof(styles) / sizeof(styles[0]); i++)
+		if (strcmp(styles[i].phase, phase) == 0)
+			return styles[i].style;
+	return FG_CLI_PLAIN;
+}
+
+static void heading(FILE *out, const char *text)
+{
+	fprintf(out, "\n%s%s%s\n", fg_cli_style(FG_CLI_BOLD), text, fg_cli_style(FG_CLI_PLAIN));
+}
+
+static void print_service(const json_t *reply, FILE *out)
+{
+	bool ready = json_is_true(json_object_get(reply, "ready"));
+	char listen[256], up[16], idle[16];
+
+	join(json_object_get(reply, "listen"), listen, sizeof(listen));
+	fprintf(out, "%sflipgate %s%s  service %s  %s%s%s  up %s\n", fg_cli_style(FG_CLI_BOLD),
+		string_of(reply, "version"), fg_cli_style(FG_CLI_PLAIN),
+		string_of(reply, "service"), fg_cli_style(ready ? FG_CLI_GREEN : FG_CLI_YELLOW),
+		ready ? "ready" : "not ready", fg_cli_style(FG_CLI_PLAIN),
+		fg_cli_duration(up, number_of(reply, "uptime_s")));
+	fprintf(out, "  listens on %s, mode %s", listen, string_of(reply, "mode"));
+	if (*string_of(reply, "interface"))
+		fprintf(out, ", interface %s, %lld queue%s", string_of(reply, "interface"),
+			integer_of(reply, "queues"), integer_of(reply, "queues") == 1 ? "" : "s");
+	fprintf(out, "\n  policy %s, poll %s, a flow is idle after %s\n",
+		string_of(reply, "policy"), string_of(reply, "poll"),
+		fg_cli_duration(idle, number_of(reply, "flow_idle_ms") / 1e3));
+	fprintf(out, "  keeper %lld, control %lld", integer_of(reply, "keeper_pid"),
+		integer_of(reply, "control_pid"));
+	if (integer_of(reply, "control_restarts"))
+		fprintf(out, " %s(restarted %lld times)%s", fg_cli_style(FG_CLI_YELLOW),
+			integer_of(reply, "control_restarts"), fg_cli_style(FG_CLI_PLAIN));
+	fputc('\n', out);
+	if (*string_of(reply, "mode_reason"))
+		fprintf(out, "  %sno faster mode: %s%s\n", fg_cli_style(FG_CLI_YELLOW),
+			string_of(reply, "mode_reason"), fg_cli_style(FG_CLI_PLAIN));
+}
+
+/* "digits 2*, fraud 1": * marks the default version. */
+static void models_of(const json_t *generation, char *text, size_t room)
+{
+	size_t i, length = 0;
+	json_t *entry;
+
+	*text = 0;
+	json_array_foreach(json_object_get(generation, "models"), i, entry)
+	{
+		int wrote = snprintf(text + length, room - length, "%s%s %lld%s", i ? ", " : "",
+				     string_of(entry, "model"), integer_of(entry, "version"),
+				     json_is_true(json_object_get(entry, "default")) ? "*" : "");
+
+		if (wrote < 0 || (size_t)wrote >= room - length)
+			return;
+		length += (size_t)wrote;
+	}
+}
+
+static void print_generations(const json_t *reply, FILE *out)
+{
+	static const char *const names[] = {">generation", "phase",  ">since", ">flows",
+					    "slots",	   "models", NULL};
+	struct fg_cli_table table;
+	json_t *generation;
+	size_t i;
+
+	heading(out, "Generations");
+	fg_cli_table_begin(&table, names);
+	json_array_foreach(json_object_get(reply, "generations"), i, generation)
+	{
+		const char *phase = string_of(generation, "phase");
+		char slots[128], models[256], since[16], flows[32];
+
+		join(json_object_get(generation, "slots"), slots, sizeof(slots));
+		models_of(generation, models, sizeof(models));
+		fg_cli_count(flows, (unsigned long long)integer_of(generation, "flows"));
+		fg_cli_table_add(&table, FG_CLI_BOLD, "%lld", integer_of(generation, "id"));
+		fg_cli_table_add(&table, style_of(phase), "%s", phase);
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s",
+				 fg_cli_duration(since, number_of(generation, "since_s")));
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s", flows);
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s", slots);
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s", models);
+	}
+	fg_cli_table_print(&table, out);
+}
+
+/* Requests per second of a worker since `before`; negative when that is not known. */
+static double rate_of(const json_t *worker, const json_t *before, double apart_s)
+{
+	json_t *other;
+	size_t i;
+
+	json_array_foreach(
+		json_object_get(before, "workers"), i,
+		other) if (json_equal(json_object_get(other, "slot"),
+				      json_object_get(worker, "slot")) &&
+			   json_equal(json_object_get(other, "pid"),
+				      json_object_get(worker,
+						      "pid"))) return (number_of(worker,
+										 "requests") -
+								       number_of(other,
+										 "requests")) /
+		apart_s;
+	return -1;
+}
+
+static void add_count(struct fg_cli_table *table, const json_t *object, const char *key,
+		      enum fg_cli_style style)
+{
+	long long value = integer_of(object, key);
+	char text[32];
+
+	fg_cli_count(text, (unsigned long long)value);
+	fg_cli_table_add(table, value ? style : FG_CLI_DIM, "%s", text);
+}
+
+static void print_workers(const json_t *reply, const json_t *before, double apart_s, FILE *out)
+{
+	static const char *const names[] = {">slot",   ">generation", ">cpu",	  ">pid",
+					    "phase",   "order",	      ">req/s",	  ">requests",
+					    ">ok",     ">rows/batch", ">holding", ">own memory",
+					    ">sleeps", ">deaths",     NULL};
+	struct fg_cli_table table;
+	json_t *worker;
+	size_t i;
+
+	heading(out, "Workers");
+	fg_cli_table_begin(&table, names);
+	json_array_foreach(json_object_get(reply, "workers"), i, worker)
+	{
+		const char *phase = string_of(worker, "phase"), *order = string_of(worker, "order");
+		double rate = rate_of(worker, before, apart_s);
+		double batches = number_of(worker, "batches");
+		char text[32];
+
+		fg_cli_table_add(&table, FG_CLI_BOLD, "%lld", integer_of(worker, "slot"));
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%lld", integer_of(worker, "generation"));
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%lld", integer_of(worker, "cpu"));
+		fg_cli_table_add(&table, FG_CLI_DIM, "%lld", integer_of(worker, "pid"));
+		fg_cli_table_add(&table, style_of(phase), "%s", phase);
+		fg_cli_table_add(&table, style_of(order), "%s", order);
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s",
+				 rate < 0 ? "-" : fg_cli_count(text, (unsigned long long)rate));
+		add_count(&table, worker, "requests", FG_CLI_PLAIN);
+		add_count(&table, worker, "replies", FG_CLI_PLAIN);
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%.2f",
+				 batches > 0 ? number_of(worker, "rows") / batches : 0.0);
+		add_count(&table, worker, "holding", FG_CLI_PLAIN);
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s",
+				 fg_cli_bytes(text, number_of(worker, "own_bytes")));
+		add_count(&table, worker, "sleeps", FG_CLI_PLAIN);
+		add_count(&table, worker, "deaths", FG_CLI_RED);
+	}
+	fg_cli_table_print(&table, out);
+}
+
+static void add_version(struct fg_cli_table *table, const json_t *model, const json_t *version)
+{
+	const char *state = string_of(version, "state"), *error = string_of(version, "error");
+	long long number = integer_of(version, "version");
+	bool is_wanted =
+		number == integer_of(model, "wanted") && number != integer_of(model, "live");
+	char text[16];
+
+	fg_cli_table_add(table, FG_CLI_BOLD, "%s", string_of(model, "model"));
+	fg_cli_table_add(table, FG_CLI_BOLD, "%lld", number);
+	fg_cli_table_add(table, style_of(state), "%s%s", state, is_wanted ? " (wanted)" : "");
+	if (number_of(version, "plan_bytes") > 0) {
+		fg_cli_table_add(table, FG_CLI_PLAIN, "%s",
+				 fg_cli_bytes(text, number_of(version, "plan_bytes")));
+		fg_cli_table_add(table, FG_CLI_PLAIN, "%s",
+				 fg_cli_duration(text, number_of(version, "pack_ms") / 1e3));
+	} else {
+		fg_cli_table_add(table, FG_CLI_DIM, "-");
+		fg_cli_table_add(table, FG_CLI_DIM, "-");
+	}
+	fg_cli_table_add(table, FG_CLI_RED, "%s", error);
+}
+
+static void print_models(const json_t *reply, FILE *out)
+{
+	static const char *const names[] = {"model",	  ">version", "state", ">plan",
+					    ">packed in", "",	      NULL};
+	struct fg_cli_table table;
+	json_t *model, *version;
+	size_t i, j;
+
+	heading(out, "Models");
+	fg_cli_table_begin(&table, names);
+	json_array_foreach(json_object_get(reply, "models"), i, model)
+		json_array_foreach(json_object_get(model, "versions"), j, version)
+			add_version(&table, model, version);
+	fg_cli_table_print(&table, out);
+}
+
+static void print_counters(const json_t *reply, FILE *out)
+{
+	static const char *const names[] = {"counter", ">value", NULL};
+	struct fg_cli_table table;
+	const char *name;
+	json_t *value;
+
+	fg_cli_table_begin(&table, names);
+	json_object_foreach(json_object_get(reply, "counters"), name, value)
+	{
+		bool is_drop = strstr(name, "drop") || strstr(name, "moved");
+		char text[32];
+
+		if (json_integer_value(value) == 0)
+			continue;
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s", name);
+		fg_cli_table_add(&table, is_drop ? FG_CLI_YELLOW : FG_CLI_PLAIN, "%s",
+				 fg_cli_count(text, (unsigned long long)json_integer_value(value)));
+	}
+	heading(out, "Counters that are not zero");
+	fg_cli_table_print(&table, out);
+}
+
+/* Replies that refused, summed over the workers: a line only when there are any. */
+static void print_refusals(const json_t *reply, FILE *out)
+{
+	json_t *worker, *value, *sums = json_object();
+	const char *name;
+	size_t i;
+
+	json_array_foreach(json_object_get(reply, "workers"), i, worker)
+		json_object_foreach(json_object_get(worker, "statuses"), name,
+				    value) if (strcmp(name, "ok") != 0 && json_integer_value(value))
+			json_object_set_new(sums, name,
+					    json_integer(integer_of(sums, name) +
+							 json_integer_value(value)));
+	if (json_object_size(sums)) {
+		fprintf(out, "  %srefused:", fg_cli_style(FG_CLI_YELLOW));
+		json_object_foreach(sums, name, value)
+			fprintf(out, " %s %lld", name, (long long)json_integer_value(value));
+		fprintf(out, "%s\n", fg_cli_style(FG_CLI_PLAIN));
+	}
+	json_decref(sums);
+}
+
+static void print_flips(const json_t *reply, FILE *out)
+{
+	const json_t *flips = json_object_get(reply, "flips"),
+		     *last = json_object_get(flips, "last");
+	char text[16];
+
+	heading(out, "Flips");
+	fprintf(out, "  %lld", integer_of(flips, "count"));
+	if (json_is_object(last) && integer_of(flips, "count")) {
+		fprintf(out, ", the last to generation %lld", integer_of(last, "generation"));
+		if (integer_of(last, "from"))
+			fprintf(out, " from %lld", integer_of(last, "from"));
+		fprintf(out, ", took %s", fg_cli_duration(text, number_of(last, "took_us") / 1e6));
+	}
+	fputc('\n', out);
+}
+
+void fg_cli_status_print(const json_t *reply, const json_t *before, double apart_s, FILE *out)
+{
+	print_service(reply, out);
+	print_generations(reply, out);
+	print_workers(reply, before, apart_s, out);
+	print_refusals(reply, out);
+	print_models(reply, out);
+	print_flips(reply, out);
+	print_counters(reply, out);
+}
