@@ -38,6 +38,10 @@ struct fg_plan {
  */
 int fg_plan_open(struct fg_plan *plan, const void *bytes, size_t size, struct fg_error *error);
 
+/* The same with kernels of the caller's choice (models/cpu.h), for tests and the packer. */
+int fg_plan_open_with(struct fg_plan *plan, const struct fg_kernels *kernels, const void *bytes,
+		      size_t size, struct fg_error *error);
+
 /* Bytes of scratch memory that fg_plan_run needs for up to `rows` rows; a multiple of 64. */
 size_t fg_plan_scratch_bytes(const struct fg_plan *plan, uint32_t rows);
 

@@ -1,0 +1,47 @@
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include "models/cpu.h"
+
+#ifdef __x86_64__
+static bool has_avx2(void)
+{
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+	       __builtin_cpu_supports("f16c");
+}
+#endif
+
+static bool has_c(void)
+{
+	return true;
+}
+
+/* Fastest first. */
+static const struct {
+	const struct fg_kernels *kernels;
+	bool (*usable)(void);
+} isas[] = {
+#ifdef __x86_64__
+	{&fg_kernels_avx2, has_avx2},
+#endif
+	{&fg_kernels_c, has_c},
+};
+
+const struct fg_kernels *fg_cpu_kernels(size_t i)
+{
+	for (size_t at = 0; at < sizeof(isas) / sizeof(isas[0]); at++)
+		if (isas[at].usable() && i-- == 0)
+			return isas[at].kernels;
+	return NULL;
+}
+
+const struct fg_kernels *fg_cpu_select(void)
+{
+	const char *wanted = getenv("FG_ISA");
+	const struct fg_kernels *kernels;
+
+	for (size_t i = 0; wanted && (kernels = fg_cpu_kernels(i)); i++)
+		if (strcmp(kernels->isa, wanted) == 0)
+			return kernels;
+	return fg_cpu_kernels(0);
+}

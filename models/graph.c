@@ -1,0 +1,153 @@
+#include <errno.h>
+#include <string.h>
+#include <xxhash.h>
+#include "models/graph.h"
+#include "models/ops.h"
+
+#define MAX_PRINTED 40
+
+void fg_graph_free(struct fg_graph *graph)
+{
+	fg_arena_free(&graph->arena);
+	memset(graph, 0, sizeof(*graph));
+}
+
+int fg_text_equal(struct fg_text a, struct fg_text b)
+{
+	return a.length == b.length && (a.length == 0 || memcmp(a.at, b.at, a.length) == 0);
+}
+
+int fg_text_is(struct fg_text text, const char *string)
+{
+	return fg_text_equal(text, (struct fg_text){string, strlen(string)});
+}
+
+const char *fg_text_print(struct fg_text text, char *out, size_t size)
+{
+	size_t length = text.length < MAX_PRINTED ? text.length : MAX_PRINTED;
+
+	if (length > size - 1)
+		length = size - 1;
+	for (size_t i = 0; i < length; i++)
+		out[i] = text.at[i] >= ' ' && text.at[i] <= '~' ? text.at[i] : '?';
+	out[length] = 0;
+	return out;
+}
+
+/* The entry that holds `name`, or the free one where it belongs. */
+static uint32_t *index_entry(const struct fg_graph *graph, struct fg_text name)
+{
+	uint32_t mask = graph->index_size - 1;
+	uint32_t at = (uint32_t)XXH3_64bits(name.at, name.length) & mask;
+
+	while (graph->index[at] &&
+	       !fg_text_equal(graph->values[graph->index[at] - 1].name, name))
+		at = (at + 1) & mask;
+	return &graph->index[at];
+}
+
+uint32_t fg_graph_find(const struct fg_graph *graph, struct fg_text name)
+{
+	return graph->index_size ? *index_entry(graph, name) - 1 : FG_GRAPH_NO_VALUE;
+}
+
+/* Doubles values and index; what they held before stays in the arena until the graph dies. */
+static int grow(struct fg_graph *graph)
+{
+	uint32_t capacity = graph->value_capacity ? graph->value_capacity * 2 : 256;
+	struct fg_value *values = fg_arena_alloc(&graph->arena, capacity, sizeof(*values));
+	uint32_t *index = fg_arena_alloc(&graph->arena, (size_t)capacity * 2, sizeof(*index));
+
+	if (!values || !index)
+		return -ENOMEM;
+	if (graph->value_count)
+		memcpy(values, graph->values, graph->value_count * sizeof(*values));
+	graph->values = values;
+	graph->value_capacity = capacity;
+	graph->index = index;
+	graph->index_size = capacity * 2;
+	for (uint32_t i = 0; i < graph->value_count; i++)
+		*index_entry(graph, values[i].name) = i + 1;
+	return 0;
+}
+
+int fg_graph_add(struct fg_graph *graph, struct fg_text name, uint32_t *value)
+{
+	uint32_t *entry;
+
+	if (graph->value_count == graph->value_capacity && grow(graph))
+		return -ENOMEM;
+	entry = index_entry(graph, name);
+	if (*entry)
+		return -EEXIST;
+	*value = graph->value_count++;
+	*entry = *value + 1;
+	graph->values[*value] = (struct fg_value){.name = name};
+	return 0;
+}
+
+float fg_tensor_f32(const struct fg_tensor *tensor, size_t i)
+{
+	float value;
+
+	memcpy(&value, (const char *)tensor->data + i * sizeof(value), sizeof(value));
+	return value;
+}
+
+int64_t fg_tensor_i64(const struct fg_tensor *tensor, size_t i)
+{
+	int64_t value;
+
+	memcpy(&value, (const char *)tensor->data + i * sizeof(value), sizeof(value));
+	return value;
+}
+
+const struct fg_attribute *fg_node_attribute(const struct fg_node *node, const char *name)
+{
+	for (uint32_t i = 0; i < node->attribute_count; i++)
+		if (fg_text_is(node->attributes[i].name, name))
+			return &node->attributes[i];
+	return NULL;
+}
+
+int fg_node_float(const struct fg_node *node, const char *name, float *number,
+		  struct fg_error *error)
+{
+	const struct fg_attribute *attribute = fg_node_attribute(node, name);
+
+	if (!attribute)
+		return 0;
+	if (attribute->kind != FG_ATTRIBUTE_FLOAT)
+		return fg_node_error(node, error, "attribute '%s' is not a float", name);
+	*number = attribute->number;
+	return 0;
+}
+
+int fg_node_int(const struct fg_node *node, const char *name, int64_t *integer,
+		struct fg_error *error)
+{
+	const struct fg_attribute *attribute = fg_node_attribute(node, name);
+
+	if (!attribute)
+		return 0;
+	if (attribute->kind != FG_ATTRIBUTE_INT)
+		return fg_node_error(node, error, "attribute '%s' is not an integer", name);
+	*integer = attribute->integer;
+	return 0;
+}
+
+int fg_node_error(const struct fg_node *node, struct fg_error *error, const char *format, ...)
+{
+	char name[64], reason[sizeof(error->text)];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, sizeof(reason), format, args);
+	va_end(args);
+	if (node->name.length)
+		return fg_error_set(error, -EINVAL, "node '%s' (%s): %s",
+				    fg_text_print(node->name, name, sizeof(name)), node->op->name,
+				    reason);
+	return fg_error_set(error, -EINVAL, "node #%u (%s): %s", node->index, node->op->name,
+			    reason);
+}

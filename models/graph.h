@@ -1,0 +1,129 @@
+/*
+ * graph.h: a model as it was read from its file. Nothing is decided here yet: shapes are
+ * inferred and steps are chosen when the graph is compiled (models/ir.h, models/compile.h).
+ *
+ * A graph is in single-assignment form: every value (a name) is the model's input, a constant,
+ * or an output of exactly one node, and nodes stand in an order in which each uses only what
+ * stands before it. models/onnx.h promises this; the rest of models/ relies on it.
+ */
+#ifndef FG_MODELS_GRAPH_H
+#define FG_MODELS_GRAPH_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "models/arena.h"
+#include "models/error.h"
+
+#define FG_GRAPH_MAX_RANK 8
+#define FG_GRAPH_NO_VALUE UINT32_MAX /* an optional input that is left out */
+#define FG_GRAPH_UNKNOWN  (-1)	     /* a dimension that the file leaves open */
+
+/* Text in the model file; not NUL-terminated, any bytes. */
+struct fg_text {
+	const char *at;
+	size_t length;
+};
+
+enum fg_element { FG_ELEMENT_F32, FG_ELEMENT_I64 };
+
+/* A constant array, row-major. */
+struct fg_tensor {
+	enum fg_element element;
+	uint32_t rank;			 /* 0 (a scalar) .. FG_GRAPH_MAX_RANK */
+	int64_t dims[FG_GRAPH_MAX_RANK]; /* each >= 1 */
+	size_t count;			 /* the product of dims, >= 1 */
+	const void *data;		 /* count elements, little-endian, any alignment */
+};
+
+enum fg_attribute_kind {
+	FG_ATTRIBUTE_OTHER = 0, /* strings, graphs, ...: only the name is kept */
+	FG_ATTRIBUTE_FLOAT,	/* number */
+	FG_ATTRIBUTE_INT,	/* integer */
+	FG_ATTRIBUTE_TENSOR,	/* tensor; lists of numbers are tensors of rank 1 too */
+};
+
+struct fg_attribute {
+	struct fg_text name;
+	enum fg_attribute_kind kind;
+	float number;
+	int64_t integer;
+	const struct fg_tensor *tensor;
+};
+
+struct fg_node {
+	struct fg_text name;	 /* may be empty */
+	const struct fg_op *op;	 /* models/ops.h */
+	uint32_t index;		 /* in graph->nodes */
+	uint32_t input_count;	 /* op->min_inputs .. op->max_inputs */
+	uint32_t *inputs;	 /* values; FG_GRAPH_NO_VALUE where left out */
+	uint32_t output;	 /* value */
+	uint32_t attribute_count;
+	struct fg_attribute *attributes; /* names differ */
+};
+
+struct fg_value {
+	struct fg_text name;
+	const struct fg_tensor *constant; /* an initializer, else NULL */
+};
+
+/* Dimensions of the model's input or output as declared. dims[0] is the batch. */
+struct fg_graph_shape {
+	uint32_t rank; /* 0: not declared */
+	int64_t dims[FG_GRAPH_MAX_RANK]; /* >= 1, or FG_GRAPH_UNKNOWN */
+};
+
+struct fg_graph {
+	struct fg_arena arena; /* owns everything below, and the bytes of the model's files */
+	int64_t opset;
+	struct fg_node *nodes;
+	uint32_t node_count;
+	struct fg_value *values;
+	uint32_t value_count;
+	uint32_t input;	 /* value */
+	uint32_t output; /* value */
+	struct fg_graph_shape input_shape; /* rank >= 1 */
+	struct fg_graph_shape output_shape;
+	uint32_t *index; /* open-addressing hash table: name -> value + 1 */
+	uint32_t index_size; /* a power of two, at most half full; 0 before the first value */
+	uint32_t value_capacity;
+};
+
+/* Frees what the graph owns. An all-zero graph may be freed too. */
+void fg_graph_free(struct fg_graph *graph);
+
+/* The value of that name, or FG_GRAPH_NO_VALUE. */
+uint32_t fg_graph_find(const struct fg_graph *graph, struct fg_text name);
+
+/* Adds a value. 0, -EEXIST (the name is taken) or -ENOMEM; *value is its number. */
+int fg_graph_add(struct fg_graph *graph, struct fg_text name, uint32_t *value);
+
+/* Element `i` < tensor->count of a tensor of that element type. */
+float fg_tensor_f32(const struct fg_tensor *tensor, size_t i);
+int64_t fg_tensor_i64(const struct fg_tensor *tensor, size_t i);
+
+/* The attribute of that name, or NULL. */
+const struct fg_attribute *fg_node_attribute(const struct fg_node *node, const char *name);
+
+/*
+ * Attributes with a default. -EINVAL with *error when the attribute is there with another type
+ * than asked for.
+ */
+int fg_node_float(const struct fg_node *node, const char *name, float *number,
+		  struct fg_error *error);
+int fg_node_int(const struct fg_node *node, const char *name, int64_t *integer,
+		struct fg_error *error);
+
+/* True when both hold the same bytes. */
+int fg_text_equal(struct fg_text a, struct fg_text b);
+int fg_text_is(struct fg_text text, const char *string);
+
+/* For people: at most 40 bytes of `text`, what is not printable ASCII as '?'. Writes at most
+ * `size` >= 1 bytes with the final NUL to `out`, and returns `out`. */
+const char *fg_text_print(struct fg_text text, char *out, size_t size);
+
+/* Sets "node 'fc1' (Gemm): ..." (or "node #3 (Gemm): ..." for one without a name) and returns
+ * -EINVAL. */
+__attribute__((format(printf, 3, 4))) int
+fg_node_error(const struct fg_node *node, struct fg_error *error, const char *format, ...);
+
+#endif

@@ -1,0 +1,42 @@
+/* kernel_isa.h: names of the functions that kernel_*.c export, once per ISA. Only for them. */
+#ifndef FG_MODELS_KERNEL_ISA_H
+#define FG_MODELS_KERNEL_ISA_H
+
+#include "models/kernels.h"
+
+#define FG_ISA_JOIN_(name, isa) name##_##isa
+#define FG_ISA_JOIN(name, isa)	FG_ISA_JOIN_(name, isa)
+#define FG_ISA_NAME(name)	FG_ISA_JOIN(name, FG_ISA) /* fg_dense -> fg_dense_avx2 */
+#define FG_ISA_STRING_(isa)	#isa
+#define FG_ISA_STRING(isa)	FG_ISA_STRING_(isa)
+
+#define fg_kernel_dense	     FG_ISA_NAME(fg_kernel_dense)
+#define fg_kernel_add	     FG_ISA_NAME(fg_kernel_add)
+#define fg_kernel_activation FG_ISA_NAME(fg_kernel_activation)
+#define fg_kernel_softmax    FG_ISA_NAME(fg_kernel_softmax)
+#define fg_activate	     FG_ISA_NAME(fg_activate)
+
+void fg_kernel_dense(const struct fg_kernel_args *args);
+void fg_kernel_add(const struct fg_kernel_args *args);
+void fg_kernel_activation(const struct fg_kernel_args *args);
+void fg_kernel_softmax(const struct fg_kernel_args *args);
+
+/* out (count) = activation(in (count)); in == out is fine, any other overlap is not. */
+void fg_activate(const float *in, float *out, uint32_t count, enum fg_activation activation,
+		 float alpha);
+
+/* Rows may have any alignment, so plain C reads and writes them with memcpy. */
+static inline float fg_get(const float *at, size_t i)
+{
+	float value;
+
+	__builtin_memcpy(&value, (const char *)at + i * sizeof(value), sizeof(value));
+	return value;
+}
+
+static inline void fg_put(float *at, size_t i, float value)
+{
+	__builtin_memcpy((char *)at + i * sizeof(value), &value, sizeof(value));
+}
+
+#endif

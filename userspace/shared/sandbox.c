@@ -1,0 +1,197 @@
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/landlock.h>
+#include <pwd.h>
+#include <seccomp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "userspace/shared/sandbox.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static int failed(struct fg_error *error, const char *what)
+{
+	int code = errno;
+
+	return fg_error_set(error, -code, "sandbox: %s: %s", what, strerror(code));
+}
+
+/* ---- user and capabilities ---- */
+
+static int become(const char *user, struct fg_error *error)
+{
+	const struct passwd *entry = getpwnam(user);
+
+	if (!entry)
+		return fg_error_set(error, -EINVAL,
+				    "sandbox: no user '%s' here: create it, or name another",
+				    user);
+	if (entry->pw_uid == 0)
+		return fg_error_set(error, -EINVAL,
+				    "sandbox: user '%s' is root: name one without rights", user);
+	/* The bounding set can be emptied only while CAP_SETPCAP is there, so it comes first. */
+	capng_clear(CAPNG_SELECT_BOUNDS);
+	if (capng_apply(CAPNG_SELECT_BOUNDS))
+		return failed(error, "emptying the bounding set");
+	if (setgroups(0, NULL) || setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) ||
+	    setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid))
+		return failed(error, "changing the user");
+	return 0;
+}
+
+int fg_sandbox_drop(const char *user, struct fg_error *error)
+{
+	bool root = geteuid() == 0;
+	int result = root ? become(user, error) : 0;
+
+	if (result)
+		return result;
+	capng_clear(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT);
+	if (capng_apply(CAPNG_SELECT_CAPS) || capng_apply(CAPNG_SELECT_AMBIENT))
+		return failed(error, "dropping capabilities");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return failed(error, "setting no_new_privs");
+	capng_get_caps_process();
+	if (capng_have_capabilities(CAPNG_SELECT_CAPS) != CAPNG_NONE ||
+	    (root && capng_have_capabilities(CAPNG_SELECT_BOUNDS) != CAPNG_NONE) ||
+	    setresuid(0, 0, 0) == 0)
+		return fg_error_set(error, -EPERM, "sandbox: capabilities are left after dropping");
+	return 0;
+}
+
+/* ---- Landlock ---- */
+
+/* All rights over files that the first Landlock knew, and those that came later. */
+static uint64_t handled_rights(long abi)
+{
+	uint64_t rights = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1;
+
+	if (abi >= 2)
+		rights |= LANDLOCK_ACCESS_FS_REFER;
+	return rights;
+}
+
+int fg_sandbox_landlock_read(int dirfd, struct fg_error *error)
+{
+	struct landlock_path_beneath_attr beneath = {
+		.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
+		.parent_fd = dirfd,
+	};
+	struct landlock_ruleset_attr ruleset = {0};
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	int fd, result = 0;
+
+	if (abi < 0)
+		return errno == ENOSYS || errno == EOPNOTSUPP ? 0 : failed(error, "Landlock");
+	ruleset.handled_access_fs = handled_rights(abi);
+	fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
+	if (fd < 0)
+		return failed(error, "Landlock ruleset");
+	if (syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) ||
+	    syscall(SYS_landlock_restrict_self, fd, 0))
+		result = failed(error, "Landlock");
+	close(fd);
+	return result;
+}
+
+/* ---- seccomp ---- */
+
+/* What every program with a C library needs, and cannot do harm with. */
+static const int common_calls[] = {
+	SCMP_SYS(read),		  SCMP_SYS(readv),	      SCMP_SYS(pread64),
+	SCMP_SYS(write),	  SCMP_SYS(writev),	      SCMP_SYS(lseek),
+	SCMP_SYS(close),	  SCMP_SYS(close_range),      SCMP_SYS(fstat),
+	SCMP_SYS(munmap),	  SCMP_SYS(mremap),	      SCMP_SYS(madvise),
+	SCMP_SYS(brk),		  SCMP_SYS(exit),	      SCMP_SYS(exit_group),
+	SCMP_SYS(rt_sigreturn),	  SCMP_SYS(rt_sigprocmask),   SCMP_SYS(rt_sigaction),
+	SCMP_SYS(sigaltstack),	  SCMP_SYS(restart_syscall),  SCMP_SYS(futex),
+	SCMP_SYS(rseq),		  SCMP_SYS(set_robust_list),  SCMP_SYS(getpid),
+	SCMP_SYS(gettid),	  SCMP_SYS(sched_yield),      SCMP_SYS(sched_getaffinity),
+	SCMP_SYS(clock_gettime),  SCMP_SYS(clock_getres),     SCMP_SYS(gettimeofday),
+	SCMP_SYS(time),		  SCMP_SYS(getrandom),	      SCMP_SYS(sysinfo),
+	SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
+};
+
+static const int packer_calls[] = {SCMP_SYS(pwrite64), SCMP_SYS(ftruncate)};
+
+static const int worker_calls[] = {
+	SCMP_SYS(sendto),	   SCMP_SYS(sendmsg),	       SCMP_SYS(sendmmsg),
+	SCMP_SYS(recvfrom),	   SCMP_SYS(recvmsg),	       SCMP_SYS(recvmmsg),
+	SCMP_SYS(getsockopt),	   SCMP_SYS(shutdown),	       SCMP_SYS(io_uring_setup),
+	SCMP_SYS(io_uring_enter),  SCMP_SYS(io_uring_register), SCMP_SYS(poll),
+	SCMP_SYS(ppoll),	   SCMP_SYS(epoll_create1),    SCMP_SYS(epoll_ctl),
+	SCMP_SYS(epoll_wait),	   SCMP_SYS(epoll_pwait),      SCMP_SYS(epoll_pwait2),
+	SCMP_SYS(sched_setaffinity),
+};
+
+static int allow_all(scmp_filter_ctx filter, const int *calls, size_t count)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < count && !result; i++)
+		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+	return result;
+}
+
+/* Calls that are allowed for some arguments only. */
+static int allow_some(scmp_filter_ctx filter)
+{
+	int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				      SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+
+	if (!result)
+		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+					  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	/* abort() and raise(), on oneself. */
+	if (!result)
+		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+					  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+	if (!result)
+		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
+					  SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH,
+						  AT_EMPTY_PATH));
+	if (!result)
+		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 0);
+	return result;
+}
+
+static int add_profile(scmp_filter_ctx filter, enum fg_sandbox_profile profile)
+{
+	int result = allow_all(filter, common_calls, COUNT(common_calls));
+
+	if (!result)
+		result = allow_some(filter);
+	if (result)
+		return result;
+	if (profile == FG_SANDBOX_WORKER) {
+		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 0);
+		return result ? result : allow_all(filter, worker_calls, COUNT(worker_calls));
+	}
+	result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
+				  SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC,
+					  O_RDONLY));
+	return result ? result : allow_all(filter, packer_calls, COUNT(packer_calls));
+}
+
+int fg_sandbox_seccomp(enum fg_sandbox_profile profile, struct fg_error *error)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	int result;
+
+	if (!filter)
+		return fg_error_set(error, -ENOMEM, "sandbox: no seccomp filter");
+	result = add_profile(filter, profile);
+	if (!result)
+		result = seccomp_load(filter);
+	seccomp_release(filter);
+	if (result)
+		return fg_error_set(error, result, "sandbox: seccomp: %s", strerror(-result));
+	return 0;
+}
