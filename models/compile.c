@@ -58,8 +58,9 @@ static int plan_buffers(struct compile *compile, struct fg_error *error)
 		uint32_t best = FG_PLAN_MAX_BUFFERS, cols = padded_cols(ir->steps[i].out_cols);
 
 		for (uint32_t b = 0; b < header->buffer_count; b++)
-			if (busy_until[b] < i && (best == FG_PLAN_MAX_BUFFERS ||
-						  header->buffer_cols[b] > header->buffer_cols[best]))
+			if (busy_until[b] < i &&
+			    (best == FG_PLAN_MAX_BUFFERS ||
+			     header->buffer_cols[b] > header->buffer_cols[best]))
 				best = b;
 		if (best == FG_PLAN_MAX_BUFFERS)
 			best = header->buffer_count;
@@ -139,8 +140,7 @@ static int plan_golden(struct compile *compile, const struct fg_golden *golden,
 	return 0;
 }
 
-static int plan_all(struct compile *compile, const struct fg_golden *golden,
-		    struct fg_error *error)
+static int plan_all(struct compile *compile, const struct fg_golden *golden, struct fg_error *error)
 {
 	const struct fg_ir *ir = &compile->ir;
 	struct fg_plan_header *header = &compile->header;

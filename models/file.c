@@ -16,12 +16,12 @@ bool fg_file_plain_name(struct fg_text name)
 static int open_error(int code, const char *name, struct fg_error *error)
 {
 	if (code == ELOOP)
-		return fg_error_set(error, -EINVAL, "%s is a symbolic link: put the file itself there",
-				    name);
+		return fg_error_set(error, -EINVAL,
+				    "%s is a symbolic link: put the file itself there", name);
 	if (code == EACCES)
 		return fg_error_set(error, -EACCES,
-				    "%s: user %u may not read it: chmod o+r the file and chmod o+x "
-				    "its directory, or give them to that user",
+				    "%s: user %u may not read it: chmod o+r the file and o+x its "
+				    "directory, or give them to that user",
 				    name, geteuid());
 	return fg_error_set(error, -code, "%s: %s", name, strerror(code));
 }

@@ -40,8 +40,7 @@ static uint32_t *index_entry(const struct fg_graph *graph, struct fg_text name)
 	uint32_t mask = graph->index_size - 1;
 	uint32_t at = (uint32_t)XXH3_64bits(name.at, name.length) & mask;
 
-	while (graph->index[at] &&
-	       !fg_text_equal(graph->values[graph->index[at] - 1].name, name))
+	while (graph->index[at] && !fg_text_equal(graph->values[graph->index[at] - 1].name, name))
 		at = (at + 1) & mask;
 	return &graph->index[at];
 }

@@ -51,12 +51,12 @@ struct fg_attribute {
 };
 
 struct fg_node {
-	struct fg_text name;	 /* may be empty */
-	const struct fg_op *op;	 /* models/ops.h */
-	uint32_t index;		 /* in graph->nodes */
-	uint32_t input_count;	 /* op->min_inputs .. op->max_inputs */
-	uint32_t *inputs;	 /* values; FG_GRAPH_NO_VALUE where left out */
-	uint32_t output;	 /* value */
+	struct fg_text name;	/* may be empty */
+	const struct fg_op *op; /* models/ops.h */
+	uint32_t index;		/* in graph->nodes */
+	uint32_t input_count;	/* op->min_inputs .. op->max_inputs */
+	uint32_t *inputs;	/* values; FG_GRAPH_NO_VALUE where left out */
+	uint32_t output;	/* value */
 	uint32_t attribute_count;
 	struct fg_attribute *attributes; /* names differ */
 };
@@ -68,7 +68,7 @@ struct fg_value {
 
 /* Dimensions of the model's input or output as declared. dims[0] is the batch. */
 struct fg_graph_shape {
-	uint32_t rank; /* 0: not declared */
+	uint32_t rank;			 /* 0: not declared */
 	int64_t dims[FG_GRAPH_MAX_RANK]; /* >= 1, or FG_GRAPH_UNKNOWN */
 };
 
@@ -79,11 +79,11 @@ struct fg_graph {
 	uint32_t node_count;
 	struct fg_value *values;
 	uint32_t value_count;
-	uint32_t input;	 /* value */
-	uint32_t output; /* value */
+	uint32_t input;			   /* value */
+	uint32_t output;		   /* value */
 	struct fg_graph_shape input_shape; /* rank >= 1 */
 	struct fg_graph_shape output_shape;
-	uint32_t *index; /* open-addressing hash table: name -> value + 1 */
+	uint32_t *index;     /* open-addressing hash table: name -> value + 1 */
 	uint32_t index_size; /* a power of two, at most half full; 0 before the first value */
 	uint32_t value_capacity;
 };

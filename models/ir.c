@@ -99,9 +99,8 @@ static int set_input(struct fg_ir *ir, struct fg_error *error)
 					    name, i);
 		if (i && (__builtin_mul_overflow(cols, (uint64_t)shape->dims[i], &cols) ||
 			  cols > FG_PLAN_MAX_COLS))
-			return fg_error_set(error, -EINVAL,
-					    "input '%s' has more than %u columns", name,
-					    FG_PLAN_MAX_COLS);
+			return fg_error_set(error, -EINVAL, "input '%s' has more than %u columns",
+					    name, FG_PLAN_MAX_COLS);
 	}
 	input->cols = (uint32_t)cols;
 	input->source = FG_IR_INPUT;

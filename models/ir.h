@@ -39,12 +39,12 @@ struct fg_ir_value {
 	uint32_t uses; /* by live nodes that are no aliases, and by the model's output */
 	uint32_t rank; /* of rows: >= 2 */
 	int64_t dims[FG_GRAPH_MAX_RANK]; /* dims[0]: the batch, or FG_GRAPH_UNKNOWN */
-	uint32_t cols; /* dims[1] * dims[2] * ... */
+	uint32_t cols;			 /* dims[1] * dims[2] * ... */
 };
 
 struct fg_ir {
 	const struct fg_graph *graph;
-	struct fg_arena *arena; /* owns everything below */
+	struct fg_arena *arena;	    /* owns everything below */
 	struct fg_ir_value *values; /* graph->value_count */
 	struct fg_ir_step *steps;
 	uint32_t step_count; /* at most one a node, and one */
@@ -78,7 +78,6 @@ void fg_ir_set_step(struct fg_ir *ir, const struct fg_node *node, const struct f
 		    const struct fg_ir_value *like);
 
 /* The node's output is `value` itself. */
-void fg_ir_set_alias(struct fg_ir *ir, const struct fg_node *node,
-		     const struct fg_ir_value *value);
+void fg_ir_set_alias(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *value);
 
 #endif

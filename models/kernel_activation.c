@@ -54,9 +54,10 @@ activate_vec(fg_vec x, const enum fg_activation activation, float alpha)
 	}
 }
 
-static inline __attribute__((always_inline)) void
-activate_all(const float *in, float *out, uint32_t count, const enum fg_activation activation,
-	     float alpha)
+static inline __attribute__((always_inline)) void activate_all(const float *in, float *out,
+							       uint32_t count,
+							       const enum fg_activation activation,
+							       float alpha)
 {
 	uint32_t i = 0;
 

@@ -51,9 +51,9 @@ void fg_kernel_dense(const struct fg_kernel_args *args)
  * Why S: an FMA's result is ready after 4 cycles while 2 can start in each, so one row of a
  * narrow layer (2 accumulators for one panel) would wait most of the time.
  */
-#define V	 (FG_PANEL_COLS / FG_VEC_LANES) /* vectors in a row of a panel */
-#define TILES	 (FG_VEC_ACCUMULATORS / V)	/* M * P * S of the largest tile */
-#define INLINE	 static inline __attribute__((always_inline))
+#define V      (FG_PANEL_COLS / FG_VEC_LANES) /* vectors in a row of a panel */
+#define TILES  (FG_VEC_ACCUMULATORS / V)      /* M * P * S of the largest tile */
+#define INLINE static inline __attribute__((always_inline))
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -161,9 +161,9 @@ INLINE void tile(const struct fg_kernel_args *args, uint32_t row, uint32_t panel
 }
 
 /* Panels in one tile: all that a layer with S > 1 has; for S == 1, more than 6 gain nothing. */
-#define MAX_PANELS(S)	  ((S) > 1 ? 4 / (S) : 6)
-#define MIN(a, b)	  ((a) < (b) ? (a) : (b))
-#define IF_LEFT(n, max)	  if ((n) < (max) && left == (n))
+#define MAX_PANELS(S)	((S) > 1 ? 4 / (S) : 6)
+#define MIN(a, b)	((a) < (b) ? (a) : (b))
+#define IF_LEFT(n, max) if ((n) < (max) && left == (n))
 
 /* M rows, all panels. Constant conditions leave only the tiles that fit. */
 INLINE void some_rows(const struct fg_kernel_args *args, uint32_t row, const unsigned int M,

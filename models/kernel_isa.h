@@ -10,11 +10,11 @@
 #define FG_ISA_STRING_(isa)	#isa
 #define FG_ISA_STRING(isa)	FG_ISA_STRING_(isa)
 
-#define fg_kernel_dense	     FG_ISA_NAME(fg_kernel_dense)
-#define fg_kernel_add	     FG_ISA_NAME(fg_kernel_add)
-#define fg_kernel_activation FG_ISA_NAME(fg_kernel_activation)
-#define fg_kernel_softmax    FG_ISA_NAME(fg_kernel_softmax)
-#define fg_activate	     FG_ISA_NAME(fg_activate)
+#define fg_kernel_dense		FG_ISA_NAME(fg_kernel_dense)
+#define fg_kernel_add		FG_ISA_NAME(fg_kernel_add)
+#define fg_kernel_activation	FG_ISA_NAME(fg_kernel_activation)
+#define fg_kernel_softmax	FG_ISA_NAME(fg_kernel_softmax)
+#define fg_activate		FG_ISA_NAME(fg_activate)
 
 void fg_kernel_dense(const struct fg_kernel_args *args);
 void fg_kernel_add(const struct fg_kernel_args *args);

@@ -44,8 +44,7 @@ static inline fg_vec exp_below(fg_vec x, fg_vec max)
 {
 	fg_vec difference = fg_vec_sub(x, max);
 
-	return fg_vec_exp(
-		fg_vec_pick(fg_vec_equal(x, max), fg_vec_set(0.0f), difference));
+	return fg_vec_exp(fg_vec_pick(fg_vec_equal(x, max), fg_vec_set(0.0f), difference));
 }
 
 static void softmax_row(const float *in, float *out, uint32_t count)
@@ -71,8 +70,8 @@ static void softmax_row(const float *in, float *out, uint32_t count)
 	for (uint32_t i = 0; i < whole; i += FG_VEC_LANES)
 		fg_vec_store(out + i, fg_vec_div(fg_vec_load(out + i), sum));
 	if (rest)
-		fg_vec_store_n(out + whole,
-			       fg_vec_div(fg_vec_load_n(out + whole, rest, zero), sum), rest);
+		fg_vec_store_n(out + whole, fg_vec_div(fg_vec_load_n(out + whole, rest, zero), sum),
+			       rest);
 }
 
 #endif

@@ -20,10 +20,10 @@
 
 /* X(NAME, "name"): the kinds of steps, numbered as in a plan. Append only. */
 #define FG_STEP_KINDS(X)                                                                           \
-	X(DENSE, "dense")		/* out = activation(in x weights + bias) */                \
-	X(ADD, "add")			/* out = activation(in + other) */                         \
-	X(ACTIVATION, "activation")	/* out = activation(in); NONE copies */                    \
-	X(SOFTMAX, "softmax")		/* out = softmax of each row */
+	X(DENSE, "dense")	    /* out = activation(in x weights + bias) */                    \
+	X(ADD, "add")		    /* out = activation(in + other) */                             \
+	X(ACTIVATION, "activation") /* out = activation(in); NONE copies */                        \
+	X(SOFTMAX, "softmax")	    /* out = softmax of each row */
 
 enum fg_step_kind {
 #define FG_STEP_ENUM(name, label) FG_STEP_##name,
@@ -60,19 +60,19 @@ static inline uint32_t fg_panels(uint32_t out_cols)
 }
 
 struct fg_kernel_args {
-	const float *in; /* (rows, in_cols) */
-	size_t in_stride; /* floats from one row to the next */
-	const float *other; /* ADD: (rows, out_cols) */
-	size_t other_stride; /* 0: the same row for all */
+	const float *in;      /* (rows, in_cols) */
+	size_t in_stride;     /* floats from one row to the next */
+	const float *other;   /* ADD: (rows, out_cols) */
+	size_t other_stride;  /* 0: the same row for all */
 	const float *weights; /* DENSE: packed */
-	const float *bias; /* DENSE: (fg_panels(out_cols) * FG_PANEL_COLS) */
-	float *out; /* (rows, out_cols); overlaps nothing above */
+	const float *bias;    /* DENSE: (fg_panels(out_cols) * FG_PANEL_COLS) */
+	float *out;	      /* (rows, out_cols); overlaps nothing above */
 	size_t out_stride;
-	uint32_t rows; /* >= 1 */
-	uint32_t in_cols; /* >= 1; == out_cols but for DENSE */
-	uint32_t out_cols; /* >= 1 */
+	uint32_t rows;		       /* >= 1 */
+	uint32_t in_cols;	       /* >= 1; == out_cols but for DENSE */
+	uint32_t out_cols;	       /* >= 1 */
 	enum fg_activation activation; /* not for SOFTMAX */
-	float alpha; /* LEAKY_RELU */
+	float alpha;		       /* LEAKY_RELU */
 };
 
 /*

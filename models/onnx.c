@@ -197,9 +197,8 @@ static int read_declared(struct fg_pb message, struct declared *declared)
 		if (fg_pb_enter(&message, &field, &type))
 			return -EINVAL;
 		while ((type_more = fg_pb_next(&type, &inner)) > 0)
-			if (inner.number == TYPE_TENSOR &&
-			    (fg_pb_enter(&type, &inner, &tensor) ||
-			     read_tensor_type(tensor, declared)))
+			if (inner.number == TYPE_TENSOR && (fg_pb_enter(&type, &inner, &tensor) ||
+							    read_tensor_type(tensor, declared)))
 				return -EINVAL;
 		if (type_more < 0)
 			return -EINVAL;
@@ -220,9 +219,8 @@ static int check_declared(struct parser *parser, const struct declared *declared
 				    what, name, fg_onnx_type_name(declared->element));
 	for (uint32_t i = 0; i < declared->shape.rank; i++)
 		if (declared->shape.dims[i] < 1 && declared->shape.dims[i] != FG_GRAPH_UNKNOWN)
-			return fg_error_set(parser->error, -EINVAL,
-					    "%s '%s': dimension %u is %lld", what, name, i,
-					    (long long)declared->shape.dims[i]);
+			return fg_error_set(parser->error, -EINVAL, "%s '%s': dimension %u is %lld",
+					    what, name, i, (long long)declared->shape.dims[i]);
 	return 0;
 }
 
@@ -380,8 +378,8 @@ static int find_op(struct parser *parser, struct fg_node *node, const struct nod
 	fg_text_print(fields->domain, domain, sizeof(domain));
 	return fg_error_set(parser->error, -EINVAL,
 			    "node #%u '%s': operator %s%s%s is not supported", node->index,
-			    fg_text_print(fields->name, name, sizeof(name)),
-			    standard ? "" : domain, standard ? "" : ".", op);
+			    fg_text_print(fields->name, name, sizeof(name)), standard ? "" : domain,
+			    standard ? "" : ".", op);
 }
 
 /* True when a node that stands behind the first `done` ones has an output of that name. */
@@ -455,8 +453,7 @@ static int read_attributes(struct parser *parser, struct fg_pb message, struct f
 		}
 		for (uint32_t i = 0; i < node->attribute_count; i++)
 			if (fg_text_equal(node->attributes[i].name, attribute->name))
-				return fg_node_error(node, parser->error,
-						     "has an attribute twice");
+				return fg_node_error(node, parser->error, "has an attribute twice");
 		node->attribute_count++;
 	}
 	return 0;

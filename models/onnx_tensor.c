@@ -25,10 +25,11 @@ enum {
 
 const char *fg_onnx_type_name(uint64_t type)
 {
-	static const char *const names[] = {
-		"undefined", "float32", "uint8",   "int8",   "uint16",	  "int16",	"int32",
-		"int64",     "string",	"bool",	   "float16", "float64",  "uint32",	"uint64",
-		"complex64", "complex128", "bfloat16"};
+	static const char *const names[] = {"undefined", "float32", "uint8",	 "int8",
+					    "uint16",	 "int16",   "int32",	 "int64",
+					    "string",	 "bool",    "float16",	 "float64",
+					    "uint32",	 "uint64",  "complex64", "complex128",
+					    "bfloat16"};
 
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "a type unknown here";
 }
@@ -156,8 +157,9 @@ static int scan_tensor(struct raw_tensor *raw, struct fg_onnx_tensor *out, struc
 			raw->external = field.value == 1;
 			break;
 		case TENSOR_SEGMENT:
-			result = tensor_error(raw, error, "is split into segments, which nothing "
-							  "writes any more");
+			result = tensor_error(raw, error,
+					      "is split into segments, which nothing "
+					      "writes any more");
 			break;
 		}
 	}

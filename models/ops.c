@@ -213,7 +213,8 @@ static int lower_add(struct fg_ir *ir, const struct fg_node *node, struct fg_err
 	if (a->constant || b->constant)
 		return add_constant(ir, node, a->constant ? b : a,
 				    a->constant ? a->constant : b->constant, error);
-	if (a->rank != b->rank || memcmp(a->dims + 1, b->dims + 1, (a->rank - 1) * sizeof(*a->dims)))
+	if (a->rank != b->rank ||
+	    memcmp(a->dims + 1, b->dims + 1, (a->rank - 1) * sizeof(*a->dims)))
 		return fg_node_error(node, error,
 				     "adds rows of %u and of %u columns: shapes must be equal",
 				     a->cols, b->cols);
@@ -253,8 +254,7 @@ static int lower_leaky_relu(struct fg_ir *ir, const struct fg_node *node, struct
 
 	if (!result && !isfinite(alpha))
 		return fg_node_error(node, error, "alpha is not finite");
-	return result ? result
-		      : lower_activation(ir, node, FG_ACTIVATION_LEAKY_RELU, alpha, error);
+	return result ? result : lower_activation(ir, node, FG_ACTIVATION_LEAKY_RELU, alpha, error);
 }
 
 static int lower_sigmoid(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
@@ -330,8 +330,8 @@ static bool keeps_batch(int64_t target, int64_t allow_zero, int64_t batch)
  * to the columns there are. One number may be -1; when it is not the first, it is what is left.
  */
 static int reshape_dims(const struct fg_node *node, const struct fg_tensor *shape,
-			const struct fg_ir_value *rows, int64_t allow_zero,
-			struct fg_ir_value *out, struct fg_error *error)
+			const struct fg_ir_value *rows, int64_t allow_zero, struct fg_ir_value *out,
+			struct fg_error *error)
 {
 	int64_t first = fg_tensor_i64(shape, 0);
 	uint64_t cols = 1;
@@ -409,8 +409,7 @@ static int lower_constant(struct fg_ir *ir, const struct fg_node *node, struct f
 	if (!scalar)
 		return no_memory(node, error);
 	scalar->count = 1;
-	scalar->element =
-		attribute->kind == FG_ATTRIBUTE_FLOAT ? FG_ELEMENT_F32 : FG_ELEMENT_I64;
+	scalar->element = attribute->kind == FG_ATTRIBUTE_FLOAT ? FG_ELEMENT_F32 : FG_ELEMENT_I64;
 	scalar->data = attribute->kind == FG_ATTRIBUTE_FLOAT ? (const void *)&attribute->number
 							     : &attribute->integer;
 	ir->values[node->output].constant = scalar;
@@ -419,18 +418,12 @@ static int lower_constant(struct fg_ir *ir, const struct fg_node *node, struct f
 
 static const struct fg_op ops[] = {
 	/* name, inputs: least and most, alias, lower */
-	{"Add", 2, 2, false, lower_add},
-	{"Constant", 0, 0, false, lower_constant},
-	{"Flatten", 1, 1, true, lower_flatten},
-	{"Gemm", 2, 3, false, lower_gemm},
-	{"Identity", 1, 1, true, lower_identity},
-	{"LeakyRelu", 1, 1, false, lower_leaky_relu},
-	{"MatMul", 2, 2, false, lower_matmul},
-	{"Relu", 1, 1, false, lower_relu},
-	{"Reshape", 2, 2, true, lower_reshape},
-	{"Sigmoid", 1, 1, false, lower_sigmoid},
-	{"Softmax", 1, 1, false, lower_softmax},
-	{"Tanh", 1, 1, false, lower_tanh},
+	{"Add", 2, 2, false, lower_add},	  {"Constant", 0, 0, false, lower_constant},
+	{"Flatten", 1, 1, true, lower_flatten},	  {"Gemm", 2, 3, false, lower_gemm},
+	{"Identity", 1, 1, true, lower_identity}, {"LeakyRelu", 1, 1, false, lower_leaky_relu},
+	{"MatMul", 2, 2, false, lower_matmul},	  {"Relu", 1, 1, false, lower_relu},
+	{"Reshape", 2, 2, true, lower_reshape},	  {"Sigmoid", 1, 1, false, lower_sigmoid},
+	{"Softmax", 1, 1, false, lower_softmax},  {"Tanh", 1, 1, false, lower_tanh},
 };
 
 const struct fg_op *fg_op_find(struct fg_text name)

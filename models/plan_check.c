@@ -11,7 +11,8 @@ struct check {
 	uint32_t written[FG_PLAN_MAX_BUFFERS]; /* columns that the buffer holds, 0: nothing yet */
 };
 
-__attribute__((format(printf, 2, 3))) static int bad(struct fg_error *error, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static int bad(struct fg_error *error, const char *format,
+						     ...)
 {
 	char reason[sizeof(error->text)];
 	va_list args;
@@ -105,8 +106,7 @@ static bool readable(const struct check *check, uint32_t place, uint32_t cols)
 {
 	if (place == FG_PLACE_INPUT)
 		return cols == check->header->in_cols;
-	return place >= FG_PLACE_BUFFER &&
-	       place - FG_PLACE_BUFFER < check->header->buffer_count &&
+	return place >= FG_PLACE_BUFFER && place - FG_PLACE_BUFFER < check->header->buffer_count &&
 	       check->written[place - FG_PLACE_BUFFER] == cols;
 }
 
@@ -116,9 +116,8 @@ static bool writable(const struct check *check, uint32_t index, const struct fg_
 
 	if (index == header->step_count - 1)
 		return step->out == FG_PLACE_OUTPUT && step->out_cols == header->out_cols;
-	return step->out >= FG_PLACE_BUFFER &&
-	       step->out - FG_PLACE_BUFFER < header->buffer_count && step->out != step->in &&
-	       step->out != step->other &&
+	return step->out >= FG_PLACE_BUFFER && step->out - FG_PLACE_BUFFER < header->buffer_count &&
+	       step->out != step->in && step->out != step->other &&
 	       step->out_cols <= header->buffer_cols[step->out - FG_PLACE_BUFFER];
 }
 
@@ -165,7 +164,8 @@ static int check_step(struct check *check, uint32_t index, const struct fg_plan_
 	if (!readable(check, step->in, step->in_cols))
 		return bad_step(error, index, "reads what no step has written in that shape");
 	if (!operands_ok(check, step))
-		return bad_step(error, index, "has weights, a bias or a second input that do not fit");
+		return bad_step(error, index,
+				"has weights, a bias or a second input that do not fit");
 	if (!writable(check, index, step))
 		return bad_step(error, index, "writes where it must not");
 	if (step->out >= FG_PLACE_BUFFER)

@@ -30,9 +30,9 @@ struct fg_pb {
 
 /* One field. `bytes` points into the message. */
 struct fg_pb_field {
-	uint32_t number;     /* 1 .. 2^29 - 1 */
+	uint32_t number; /* 1 .. 2^29 - 1 */
 	enum fg_pb_wire wire;
-	uint64_t value;	     /* VARINT, FIXED32, FIXED64 */
+	uint64_t value;	      /* VARINT, FIXED32, FIXED64 */
 	const uint8_t *bytes; /* BYTES: `length` bytes, else NULL */
 	size_t length;
 };

@@ -35,10 +35,12 @@ enum {
 
 static const char usage[] =
 	"Usage: flipgate-pack [--user USER] DIR --output FILE\n"
-	"       flipgate-pack --dir-fd N --output-fd M [--error-fd E] [--name MODEL] [--user USER]\n"
+	"       flipgate-pack --dir-fd N --output-fd M [--error-fd E] [--name MODEL] [--user "
+	"USER]\n"
 	"\n"
 	"Compiles the model version in DIR (model.onnx, data files that it names, and golden.json\n"
-	"where there is one) to a plan, checks that its golden rows come out, and writes the plan.\n"
+	"where there is one) to a plan, checks that its golden rows come out, and writes the "
+	"plan.\n"
 	"The model is read without rights: as USER (default nobody; root only), without\n"
 	"capabilities, under seccomp and, where the kernel has it, Landlock.\n"
 	"\n"
@@ -52,7 +54,8 @@ static const char usage[] =
 	"  -V, --version       the version\n"
 	"\n"
 	"golden.json: {\"inputs\": [[row], ...], \"outputs\": [[row], ...], \"tolerance\": 1e-4};\n"
-	"an output may differ by tolerance * (1 + |wanted|). Without it 16 rows are made up and run\n"
+	"an output may differ by tolerance * (1 + |wanted|). Without it 16 rows are made up and "
+	"run\n"
 	"through the reference kernels.\n"
 	"\n"
 	"Exit status: 0 done, 1 usage, 2 a file cannot be read, 3 the model is wrong or not\n"
@@ -69,7 +72,7 @@ struct options {
 	int output_fd;
 	int error_fd; /* -1: none */
 	const char *name;
-	const char *user;
+	const char *user; /* NULL: not root, stay who we are */
 };
 
 /* Reports one line and returns `status`. */
@@ -156,7 +159,8 @@ static int read_golden_json(const json_t *root, struct golden_file *file, struct
 		golden->tolerance = (float)json_number_value(tolerance);
 	if (!(golden->tolerance > 0 && golden->tolerance <= 1))
 		return fg_error_set(error, -EINVAL,
-				    GOLDEN_FILE ": \"tolerance\" must be a number above 0, at most 1");
+				    GOLDEN_FILE
+				    ": \"tolerance\" must be a number above 0, at most 1");
 	return 0;
 }
 
@@ -259,9 +263,9 @@ static int check_golden(const void *bytes, size_t size, struct fg_error *error)
 		result = fg_plan_open_with(&plan, kernels, bytes, size, error);
 		if (result)
 			return result;
-		scratch = aligned_alloc(FG_PLAN_ALIGN, (fg_plan_golden_scratch_bytes(&plan) +
-							FG_PLAN_ALIGN - 1) /
-							       FG_PLAN_ALIGN * FG_PLAN_ALIGN);
+		scratch = aligned_alloc(FG_PLAN_ALIGN,
+					(fg_plan_golden_scratch_bytes(&plan) + FG_PLAN_ALIGN - 1) /
+						FG_PLAN_ALIGN * FG_PLAN_ALIGN);
 		if (!scratch)
 			return fg_error_set(error, -ENOMEM, "out of memory for the golden rows");
 		result = fg_plan_check_golden(&plan, scratch, error);
@@ -285,9 +289,15 @@ static int write_plan(int fd, const char *bytes, size_t size, struct fg_error *e
 	return 0;
 }
 
-/* What an errno of the reading half means for the exit status. */
-static int read_status(int result)
+/* The exit status for an errno of the reading half. Names the user behind the number that
+ * models/file.h gives: looking names up is not possible any more in there. */
+static int read_status(const struct options *options, int result, struct fg_error *error)
 {
+	size_t length = strlen(error->text);
+
+	if (result == -EACCES && options->user)
+		snprintf(error->text + length, sizeof(error->text) - length, " (it is '%s')",
+			 options->user);
 	return result == -EINVAL || result == -EFBIG ? EXIT_MODEL : EXIT_READ;
 }
 
@@ -300,12 +310,12 @@ static int pack_version(const struct options *options, struct fg_error *error)
 	int status = 0, result = fg_onnx_load(&graph, options->dir_fd, FG_ONNX_FILE, error);
 
 	if (result) {
-		status = read_status(result);
+		status = read_status(options, result, error);
 		goto out;
 	}
 	result = load_golden(options->dir_fd, &file, error);
 	if (result && result != -ENOENT) {
-		status = read_status(result);
+		status = read_status(options, result, error);
 		goto out;
 	}
 	result = fg_compile(&graph, result ? NULL : &file.golden, &bytes, &size, error);
@@ -398,7 +408,7 @@ static int parse_fd(const char *text)
 	long fd = strtol(text, &end, 10);
 
 	return *text && !*end && fd >= 0 && fd <= INT_MAX && fcntl((int)fd, F_GETFD) >= 0 ? (int)fd
-											   : -1;
+											  : -1;
 }
 
 static int usage_error(const char *what)
@@ -448,12 +458,13 @@ static int parse_options(struct options *options, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct options options = {
-		.dir_fd = -1, .output_fd = -1, .error_fd = -1, .user = "nobody"};
+	struct options options = {.dir_fd = -1, .output_fd = -1, .error_fd = -1, .user = "nobody"};
 	int status = parse_options(&options, argc, argv);
 
 	if (status)
 		return status < 0 ? 0 : status;
+	if (geteuid() != 0)
+		options.user = NULL;
 	if (options.dir && options.output && options.dir_fd < 0 && options.output_fd < 0)
 		return pack_by_name(&options);
 	if (!options.dir && !options.output && options.dir_fd >= 0 && options.output_fd >= 0)

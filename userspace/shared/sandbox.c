@@ -31,8 +31,7 @@ static int become(const char *user, struct fg_error *error)
 
 	if (!entry)
 		return fg_error_set(error, -EINVAL,
-				    "sandbox: no user '%s' here: create it, or name another",
-				    user);
+				    "sandbox: no user '%s' here: create it, or name another", user);
 	if (entry->pw_uid == 0)
 		return fg_error_set(error, -EINVAL,
 				    "sandbox: user '%s' is root: name one without rights", user);
@@ -105,29 +104,68 @@ int fg_sandbox_landlock_read(int dirfd, struct fg_error *error)
 
 /* What every program with a C library needs, and cannot do harm with. */
 static const int common_calls[] = {
-	SCMP_SYS(read),		  SCMP_SYS(readv),	      SCMP_SYS(pread64),
-	SCMP_SYS(write),	  SCMP_SYS(writev),	      SCMP_SYS(lseek),
-	SCMP_SYS(close),	  SCMP_SYS(close_range),      SCMP_SYS(fstat),
-	SCMP_SYS(munmap),	  SCMP_SYS(mremap),	      SCMP_SYS(madvise),
-	SCMP_SYS(brk),		  SCMP_SYS(exit),	      SCMP_SYS(exit_group),
-	SCMP_SYS(rt_sigreturn),	  SCMP_SYS(rt_sigprocmask),   SCMP_SYS(rt_sigaction),
-	SCMP_SYS(sigaltstack),	  SCMP_SYS(restart_syscall),  SCMP_SYS(futex),
-	SCMP_SYS(rseq),		  SCMP_SYS(set_robust_list),  SCMP_SYS(getpid),
-	SCMP_SYS(gettid),	  SCMP_SYS(sched_yield),      SCMP_SYS(sched_getaffinity),
-	SCMP_SYS(clock_gettime),  SCMP_SYS(clock_getres),     SCMP_SYS(gettimeofday),
-	SCMP_SYS(time),		  SCMP_SYS(getrandom),	      SCMP_SYS(sysinfo),
-	SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
+	SCMP_SYS(read),
+	SCMP_SYS(readv),
+	SCMP_SYS(pread64),
+	SCMP_SYS(write),
+	SCMP_SYS(writev),
+	SCMP_SYS(lseek),
+	SCMP_SYS(close),
+	SCMP_SYS(close_range),
+	SCMP_SYS(fstat),
+	SCMP_SYS(munmap),
+	SCMP_SYS(mremap),
+	SCMP_SYS(madvise),
+	SCMP_SYS(brk),
+	SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
+	SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigaction),
+	SCMP_SYS(sigaltstack),
+	SCMP_SYS(restart_syscall),
+	SCMP_SYS(futex),
+	SCMP_SYS(rseq),
+	SCMP_SYS(set_robust_list),
+	SCMP_SYS(getpid),
+	SCMP_SYS(gettid),
+	SCMP_SYS(getuid),
+	SCMP_SYS(geteuid),
+	SCMP_SYS(getgid),
+	SCMP_SYS(getegid),
+	SCMP_SYS(sched_yield),
+	SCMP_SYS(sched_getaffinity),
+	SCMP_SYS(clock_gettime),
+	SCMP_SYS(clock_getres),
+	SCMP_SYS(gettimeofday),
+	SCMP_SYS(time),
+	SCMP_SYS(getrandom),
+	SCMP_SYS(sysinfo),
+	SCMP_SYS(clock_nanosleep),
+	SCMP_SYS(nanosleep),
 };
 
 static const int packer_calls[] = {SCMP_SYS(pwrite64), SCMP_SYS(ftruncate)};
 
 static const int worker_calls[] = {
-	SCMP_SYS(sendto),	   SCMP_SYS(sendmsg),	       SCMP_SYS(sendmmsg),
-	SCMP_SYS(recvfrom),	   SCMP_SYS(recvmsg),	       SCMP_SYS(recvmmsg),
-	SCMP_SYS(getsockopt),	   SCMP_SYS(shutdown),	       SCMP_SYS(io_uring_setup),
-	SCMP_SYS(io_uring_enter),  SCMP_SYS(io_uring_register), SCMP_SYS(poll),
-	SCMP_SYS(ppoll),	   SCMP_SYS(epoll_create1),    SCMP_SYS(epoll_ctl),
-	SCMP_SYS(epoll_wait),	   SCMP_SYS(epoll_pwait),      SCMP_SYS(epoll_pwait2),
+	SCMP_SYS(sendto),
+	SCMP_SYS(sendmsg),
+	SCMP_SYS(sendmmsg),
+	SCMP_SYS(recvfrom),
+	SCMP_SYS(recvmsg),
+	SCMP_SYS(recvmmsg),
+	SCMP_SYS(getsockopt),
+	SCMP_SYS(shutdown),
+	SCMP_SYS(io_uring_setup),
+	SCMP_SYS(io_uring_enter),
+	SCMP_SYS(io_uring_register),
+	SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
+	SCMP_SYS(epoll_create1),
+	SCMP_SYS(epoll_ctl),
+	SCMP_SYS(epoll_wait),
+	SCMP_SYS(epoll_pwait),
+	SCMP_SYS(epoll_pwait2),
 	SCMP_SYS(sched_setaffinity),
 };
 
@@ -154,9 +192,9 @@ static int allow_some(scmp_filter_ctx filter)
 		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
 					  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
 	if (!result)
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
-					  SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH,
-						  AT_EMPTY_PATH));
+		result =
+			seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
+					 SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
 	if (!result)
 		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 0);
 	return result;
