@@ -106,12 +106,14 @@ static void add_state(struct list *list, uint32_t slot, uint32_t generation,
 	action->value = state;
 }
 
-static void add_priority(struct list *list, uint32_t slot, uint32_t urgent)
+static void add_priority(struct list *list, const struct fg_rollout_generation *generation,
+			 uint32_t w, uint32_t urgent)
 {
-	struct fg_rollout_action *action = add(list, FG_ROLLOUT_PRIORITY, slot);
+	struct fg_rollout_action *action = add(list, FG_ROLLOUT_PRIORITY, generation->slots[w]);
 
 	action->value = urgent;
-	action->deaths = list->observed->slots[slot].deaths;
+	action->generation = generation->id;
+	action->deaths = list->observed->slots[generation->slots[w]].deaths;
 }
 
 static void add_kill(struct list *list, uint32_t slot)
@@ -134,7 +136,7 @@ static void list_drain_orders(struct list *list)
 			if (!fg_rollout_alive(generation, w, list->observed))
 				continue;
 			add_order(list, generation->slots[w], FG_ORDER_DRAIN);
-			add_priority(list, generation->slots[w], 1);
+			add_priority(list, generation, w, 1);
 		}
 	}
 }
@@ -158,7 +160,7 @@ static void list_serving(struct list *list)
 				continue;
 			} else if (fg_rollout_ready(generation, w, list->observed, list->now_ns)) {
 				add_order(list, slot, FG_ORDER_SERVE);
-				add_priority(list, slot, 0);
+				add_priority(list, generation, w, 0);
 				add_state(list, slot, generation->id, FG_SLOT_SERVING);
 			} else {
 				add_order(list, slot, FG_ORDER_WAIT);
@@ -414,7 +416,7 @@ static uint64_t generation_again_ns(const struct list *list,
 	case FG_GENERATION_RETIRING:
 		return 2000000;
 	case FG_GENERATION_DRAINING:
-		return 50000000;
+		return 100000000;
 	case FG_GENERATION_KEPT:
 		end = generation->since_ns + list->config->keep_ms * 1000000ull;
 		return end > list->now_ns ? end - list->now_ns : 0;

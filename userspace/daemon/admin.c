@@ -1,0 +1,333 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "userspace/daemon/admin.h"
+#include "userspace/daemon/repository.h"
+
+#define LISTENER UINT32_MAX /* epoll data; clients have their index */
+
+json_t *fg_admin_error(const char *code, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	/* json_string refuses what is not UTF-8; our own texts may quote a client's bytes. */
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f)
+			*c = '?';
+	return json_pack("{s:b,s:s,s:s}", "ok", 0, "error", text, "code", code);
+}
+
+/* ---- requests ---- */
+
+static json_t *check_request(const json_t *object, struct fg_admin_request *request,
+			     uint64_t now_ns)
+{
+	static const char *const formats[] = {
+		[FG_ADMIN_STATUS] = "{s:s !}",
+		[FG_ADMIN_PROMOTE] = "{s:s,s:s,s?I,s:I !}",
+		[FG_ADMIN_ROLLBACK] = "{s:s,s:s,s?I !}",
+	};
+	json_int_t wait_ms = FG_ADMIN_WAIT_MS, version = 0;
+	const char *verb, *model = "";
+	json_error_t error;
+
+	if (json_unpack_ex((json_t *)object, &error, 0, "{s:s}", "verb", &verb))
+		return fg_admin_error("bad_request", "a request is an object with a \"verb\"");
+	if (!strcmp(verb, "status"))
+		request->verb = FG_ADMIN_STATUS;
+	else if (!strcmp(verb, "promote"))
+		request->verb = FG_ADMIN_PROMOTE;
+	else if (!strcmp(verb, "rollback"))
+		request->verb = FG_ADMIN_ROLLBACK;
+	else
+		return fg_admin_error("bad_request", "no verb \"%.40s\": status, promote, rollback",
+				      verb);
+	if (json_unpack_ex((json_t *)object, &error, 0, formats[request->verb], "verb", &verb,
+			   "model", &model, "wait_ms", &wait_ms, "version", &version))
+		return fg_admin_error("bad_request", "%s: %s", verb, error.text);
+	if (request->verb != FG_ADMIN_STATUS && !fg_repository_valid_model(model))
+		return fg_admin_error("bad_request", "\"%.80s\" is not a model name", model);
+	if (request->verb == FG_ADMIN_PROMOTE && version < 1)
+		return fg_admin_error("bad_request", "versions are numbers from 1");
+	if (wait_ms < 0 || wait_ms > FG_ADMIN_MAX_WAIT_MS)
+		return fg_admin_error("bad_request", "wait_ms is 0 to %d", FG_ADMIN_MAX_WAIT_MS);
+	snprintf(request->model, sizeof(request->model), "%s", model);
+	request->version = (uint64_t)version;
+	request->until_ns = now_ns + (uint64_t)wait_ms * 1000000;
+	return NULL;
+}
+
+/* ---- clients ---- */
+
+static void drop(struct fg_admin_client *client)
+{
+	close(client->fd);
+	free(client->in);
+	free(client->out);
+	memset(client, 0, sizeof(*client));
+	client->fd = -1;
+}
+
+/* Replaces `out`, which must be sent. A reply that is too long is our own defect. */
+static void put(struct fg_admin_client *client, json_t *reply, uint64_t now_ns)
+{
+	char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
+	size_t length = text ? strlen(text) : 0;
+
+	json_decref(reply);
+	free(client->out);
+	client->out = text;
+	client->out_used = client->out_sent = 0;
+	client->idle_ns = now_ns + FG_ADMIN_IDLE_NS;
+	if (!text || length >= FG_ADMIN_LINE_BYTES) {
+		client->closing = true;
+		return;
+	}
+	text[length] = '\n'; /* in the place of the final NUL */
+	client->out_used = length + 1;
+}
+
+static void refuse(struct fg_admin_client *client, const char *why, uint64_t now_ns)
+{
+	client->closing = true;
+	put(client, fg_admin_error("bad_request", "%s", why), now_ns);
+}
+
+static void handle_line(struct fg_admin *admin, struct fg_admin_client *client, size_t length,
+			uint64_t now_ns)
+{
+	json_error_t error;
+	json_t *object = json_loadb(client->in, length, JSON_REJECT_DUPLICATES, &error);
+	json_t *reply;
+
+	if (!object) {
+		client->closing = true;
+		put(client, fg_admin_error("bad_request", "not JSON: %s", error.text), now_ns);
+		return;
+	}
+	memset(&client->request, 0, sizeof(client->request));
+	reply = check_request(object, &client->request, now_ns);
+	if (!reply)
+		reply = admin->ops->begin(admin->context, &client->request, now_ns);
+	json_decref(object);
+	if (reply)
+		put(client, reply, now_ns);
+	else
+		client->waiting = true;
+}
+
+static bool busy(const struct fg_admin_client *client)
+{
+	return client->waiting || client->closing || client->out_sent < client->out_used;
+}
+
+/* Sends what there is. False: the client is gone. */
+static bool flush(struct fg_admin_client *client)
+{
+	ssize_t sent;
+
+	while (client->out_sent < client->out_used) {
+		sent = send(client->fd, client->out + client->out_sent,
+			    client->out_used - client->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (sent < 0)
+			return errno == EAGAIN || errno == EINTR;
+		client->out_sent += (size_t)sent;
+	}
+	return true;
+}
+
+static bool line_is_in(const struct fg_admin_client *client)
+{
+	return memchr(client->in, '\n', client->in_used);
+}
+
+/* Answers at most one line: nobody is kept waiting by a client that sends thousands. */
+static bool serve_line(struct fg_admin *admin, struct fg_admin_client *client, uint64_t now_ns)
+{
+	char *end = memchr(client->in, '\n', client->in_used);
+	size_t length;
+
+	if (busy(client))
+		return true;
+	if (end) {
+		length = (size_t)(end - client->in);
+		handle_line(admin, client, length, now_ns);
+		client->in_used -= length + 1;
+		memmove(client->in, end + 1, client->in_used);
+	} else if (client->in_used == FG_ADMIN_LINE_BYTES) {
+		refuse(client, "a request line is at most 64 KiB", now_ns);
+	}
+	return flush(client);
+}
+
+/* Reads only while it can be answered, so that a client cannot fill more than its buffer. */
+static bool take(struct fg_admin_client *client, uint64_t now_ns)
+{
+	ssize_t got;
+
+	if (busy(client) || line_is_in(client))
+		return true;
+	got = recv(client->fd, client->in + client->in_used, FG_ADMIN_LINE_BYTES - client->in_used,
+		   MSG_DONTWAIT);
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR;
+	client->in_used += (size_t)got;
+	if (!got && client->in_used)
+		refuse(client, "the last request line has no end", now_ns);
+	client->closing |= !got;
+	return true;
+}
+
+static void watch(struct fg_admin *admin, struct fg_admin_client *client)
+{
+	struct epoll_event event = {.data.u32 = (uint32_t)(client - admin->clients)};
+
+	if (client->out_sent < client->out_used)
+		event.events = EPOLLOUT;
+	else if (!busy(client))
+		event.events = EPOLLIN;
+	epoll_ctl(admin->epoll, EPOLL_CTL_MOD, client->fd, &event);
+}
+
+/* After anything that may have moved a client on. */
+static void settle(struct fg_admin *admin, struct fg_admin_client *client, bool alive)
+{
+	if (!alive || (client->closing && !client->waiting && client->out_sent == client->out_used))
+		drop(client);
+	else
+		watch(admin, client);
+}
+
+static void accept_one(struct fg_admin *admin, int fd, uint64_t now_ns)
+{
+	static const char full[] = "{\"ok\":false,\"error\":\"16 clients are connected already\","
+				   "\"code\":\"busy\"}\n";
+	struct epoll_event event = {.events = EPOLLIN};
+	struct fg_admin_client *client = admin->clients;
+	char *in;
+
+	while (client < admin->clients + FG_ADMIN_MAX_CLIENTS && client->fd >= 0)
+		client++;
+	event.data.u32 = (uint32_t)(client - admin->clients);
+	in = event.data.u32 < FG_ADMIN_MAX_CLIENTS ? malloc(FG_ADMIN_LINE_BYTES) : NULL;
+	if (!in || epoll_ctl(admin->epoll, EPOLL_CTL_ADD, fd, &event)) {
+		/* Best effort: whoever cannot be served may not get the reason either. */
+		send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		close(fd);
+		free(in);
+		return;
+	}
+	client->fd = fd;
+	client->in = in;
+	client->idle_ns = now_ns + FG_ADMIN_IDLE_NS;
+}
+
+static void accept_clients(struct fg_admin *admin, uint64_t now_ns)
+{
+	int fd;
+
+	while ((fd = accept4(admin->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+		accept_one(admin, fd, now_ns);
+}
+
+/* ---- the module ---- */
+
+int fg_admin_open(struct fg_admin *admin, int listener, const struct fg_admin_ops *ops,
+		  void *context)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u32 = LISTENER};
+	uint32_t i;
+
+	memset(admin, 0, sizeof(*admin));
+	admin->listener = listener;
+	admin->ops = ops;
+	admin->context = context;
+	for (i = 0; i < FG_ADMIN_MAX_CLIENTS; i++)
+		admin->clients[i].fd = -1;
+	admin->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (admin->epoll < 0)
+		return -errno;
+	if (epoll_ctl(admin->epoll, EPOLL_CTL_ADD, listener, &event)) {
+		int code = -errno;
+
+		close(admin->epoll);
+		admin->epoll = -1;
+		return code;
+	}
+	return 0;
+}
+
+void fg_admin_close(struct fg_admin *admin)
+{
+	uint32_t i;
+
+	for (i = 0; i < FG_ADMIN_MAX_CLIENTS; i++)
+		if (admin->clients[i].fd >= 0)
+			drop(&admin->clients[i]);
+	close(admin->epoll);
+	admin->epoll = -1;
+}
+
+/* Waits that came to their end, and clients that let us wait too long. */
+static bool look_after(struct fg_admin *admin, struct fg_admin_client *client, uint64_t now_ns)
+{
+	json_t *reply;
+
+	if (client->waiting) {
+		reply = admin->ops->progress(admin->context, &client->request, now_ns);
+		if (reply) {
+			client->waiting = false;
+			put(client, reply, now_ns);
+		}
+	} else if (now_ns >= client->idle_ns) {
+		if (client->out_sent < client->out_used)
+			return false;
+		refuse(client, "no whole request line for 10 s", now_ns);
+	}
+	return flush(client) && serve_line(admin, client, now_ns);
+}
+
+static uint64_t due_ns(const struct fg_admin_client *client, uint64_t now_ns)
+{
+	if (client->fd < 0)
+		return UINT64_MAX;
+	if (client->waiting)
+		return client->request.until_ns;
+	return !busy(client) && line_is_in(client) ? now_ns : client->idle_ns;
+}
+
+uint64_t fg_admin_update(struct fg_admin *admin, uint64_t now_ns)
+{
+	struct epoll_event events[FG_ADMIN_MAX_CLIENTS + 1];
+	int i, count = epoll_wait(admin->epoll, events, FG_ADMIN_MAX_CLIENTS + 1, 0);
+	struct fg_admin_client *client;
+	uint64_t due = UINT64_MAX;
+	bool gone[FG_ADMIN_MAX_CLIENTS] = {false};
+
+	for (i = 0; i < count; i++) {
+		if (events[i].data.u32 == LISTENER)
+			continue;
+		client = &admin->clients[events[i].data.u32];
+		gone[events[i].data.u32] =
+			!take(client, now_ns) || events[i].events & (EPOLLHUP | EPOLLERR);
+	}
+	for (i = 0; i < FG_ADMIN_MAX_CLIENTS; i++) {
+		client = &admin->clients[i];
+		if (client->fd >= 0)
+			settle(admin, client, look_after(admin, client, now_ns) && !gone[i]);
+	}
+	accept_clients(admin, now_ns);
+	for (i = 0; i < FG_ADMIN_MAX_CLIENTS; i++)
+		if (due_ns(&admin->clients[i], now_ns) < due)
+			due = due_ns(&admin->clients[i], now_ns);
+	return due;
+}

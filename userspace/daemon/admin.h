@@ -1,0 +1,72 @@
+/*
+ * admin.h: the control socket: clients, lines, limits. What the verbs do is the owner's business.
+ *
+ * One JSON object a line each way, at most FG_ADMIN_LINE_BYTES; a client may send one request after
+ * the other. Everything a client can do wrong (no JSON, endless lines, never reading, never
+ * finishing a line, too many at once) costs it its connection, after an error line that says why
+ * where that can still be sent; it never costs anybody else anything. Nothing here blocks.
+ */
+#ifndef FG_DAEMON_ADMIN_H
+#define FG_DAEMON_ADMIN_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "sched/rollout.h"
+
+#define FG_ADMIN_MAX_CLIENTS 16
+#define FG_ADMIN_LINE_BYTES  65536
+#define FG_ADMIN_IDLE_NS     10000000000ull /* to finish a line, or to read a reply */
+#define FG_ADMIN_WAIT_MS     30000	    /* wait_ms where a request has none */
+#define FG_ADMIN_MAX_WAIT_MS 600000
+
+enum fg_admin_verb { FG_ADMIN_STATUS, FG_ADMIN_PROMOTE, FG_ADMIN_ROLLBACK };
+
+/* A request whose form is good. */
+struct fg_admin_request {
+	enum fg_admin_verb verb;
+	char model[FG_ROLLOUT_NAME_BYTES]; /* a valid name; "" for status */
+	uint64_t version;  /* promote: 1 .. 2^63-1. Owners may set it for rollback */
+	uint64_t until_ns; /* answer by then */
+};
+
+/* What the owner does. Both return a reply (a new reference), or NULL: not yet, ask progress. */
+struct fg_admin_ops {
+	json_t *(*begin)(void *context, struct fg_admin_request *request, uint64_t now_ns);
+	json_t *(*progress)(void *context, const struct fg_admin_request *request, uint64_t now_ns);
+};
+
+struct fg_admin_client {
+	int fd;		/* -1: free */
+	bool waiting;	/* for progress on `request` */
+	bool closing;	/* once `out` is sent */
+	char *in, *out; /* in: FG_ADMIN_LINE_BYTES */
+	size_t in_used, out_used, out_sent;
+	uint64_t idle_ns; /* dropped then, unless waiting */
+	struct fg_admin_request request;
+};
+
+struct fg_admin {
+	int listener; /* the caller's, nonblocking */
+	int epoll;    /* readable: call update */
+	const struct fg_admin_ops *ops;
+	void *context;
+	struct fg_admin_client clients[FG_ADMIN_MAX_CLIENTS];
+};
+
+int fg_admin_open(struct fg_admin *admin, int listener, const struct fg_admin_ops *ops,
+		  void *context);
+/* Closes the clients; not the listener. */
+void fg_admin_close(struct fg_admin *admin);
+
+/* Does what can be done now. Returns when it must be called again at the latest (UINT64_MAX: only
+ * when `epoll` is readable). Call it as well whenever a wait may have come to its end. */
+uint64_t fg_admin_update(struct fg_admin *admin, uint64_t now_ns);
+
+/* {"ok":false,"error":...,"code":...}. `code` is one of not_found, failed, timeout, busy,
+ * bad_request. */
+__attribute__((format(printf, 2, 3))) json_t *fg_admin_error(const char *code, const char *format,
+							     ...);
+
+#endif

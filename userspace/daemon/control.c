@@ -1,0 +1,193 @@
+#include <cap-ng.h>
+#include <dirent.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "userspace/daemon/control.h"
+#include "userspace/daemon/orders.h"
+#include "userspace/shared/clock.h"
+#include "userspace/shared/log.h"
+
+enum { EVENT_ORDERS, EVENT_REPOSITORY, EVENT_ADMIN };
+
+/* ---- privileges ---- */
+
+/* The keeper's sockets, frames and plans are none of control's business; above all a plan that the
+ * keeper drops must not stay in memory because control still holds it. BPF maps stay open. */
+static void close_foreign(const struct fg_control *control, int admin_fd)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+	char target[32];
+	ssize_t length;
+	int fd;
+
+	while (dir && (entry = readdir(dir))) {
+		fd = atoi(entry->d_name);
+		if (fd <= STDERR_FILENO || fd == dirfd(dir) || fd == control->orders ||
+		    fd == admin_fd)
+			continue;
+		length = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+		if (length <= 0)
+			continue;
+		target[length] = '\0';
+		if (!strncmp(target, "socket:", 7) || !strncmp(target, "/memfd:", 7) ||
+		    !strncmp(target, "pipe:", 5))
+			close(fd);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Flips take CAP_BPF; the repository may belong to anybody, in directories that only they may read.
+ */
+static int drop_privileges(void)
+{
+	static const unsigned int kept[] = {CAP_BPF, CAP_DAC_READ_SEARCH};
+	unsigned int i;
+	bool have[2];
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -errno;
+	if (capng_get_caps_process())
+		return -EPERM;
+	for (i = 0; i < 2; i++)
+		have[i] = capng_have_capability(CAPNG_PERMITTED, kept[i]);
+	capng_clear(CAPNG_SELECT_BOTH);
+	for (i = 0; i < 2; i++)
+		if (have[i])
+			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, kept[i]);
+	return capng_apply(CAPNG_SELECT_BOTH) ? -EPERM : 0;
+}
+
+/* ---- the loop ---- */
+
+static int watch(int epoll, int fd, uint32_t what)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u32 = what};
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+/* Reads away all pokes. False: the keeper is gone. */
+static bool drain_pokes(int orders)
+{
+	struct fg_orders_message message;
+	ssize_t got;
+
+	do
+		got = recv(orders, &message, sizeof(message), MSG_DONTWAIT);
+	while (got > 0);
+	return got < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+static int timeout_ms(uint64_t due_ns, uint64_t now_ns)
+{
+	uint64_t ms = due_ns > now_ns ? (due_ns - now_ns + 999999) / 1000000 : 0;
+
+	return ms < 1000 ? (int)ms : 1000;
+}
+
+static bool done(struct fg_control *control)
+{
+	return atomic_load(&control->state->boot.stopping) &&
+	       fg_rollout_empty(fg_rollout_current(&control->state->rollout));
+}
+
+/*
+ * Everything is looked at in each round; what woke it up does not matter. Clients are looked after
+ * once more after the step, so that a promote that ends with it is answered at once; what they say
+ * then is for the next round, which comes at once.
+ */
+static uint64_t round_once(struct fg_control *control)
+{
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+	uint64_t now_ns = fg_clock_ns(), due_ns, admin_ns;
+
+	fg_repository_update(&control->repository, rollout, now_ns);
+	fg_admin_update(&control->admin, now_ns);
+	due_ns = fg_control_reconcile(control);
+	now_ns = fg_clock_ns();
+	due_ns += now_ns;
+	admin_ns = fg_admin_update(&control->admin, now_ns);
+	if (control->spoken)
+		return now_ns;
+	if (admin_ns < due_ns)
+		due_ns = admin_ns;
+	return control->repository.due_ns < due_ns ? control->repository.due_ns : due_ns;
+}
+
+static void loop(struct fg_control *control, int epoll)
+{
+	struct epoll_event events[4];
+	uint64_t due_ns;
+
+	while (!done(control)) {
+		due_ns = round_once(control);
+		epoll_wait(epoll, events, 4, timeout_ms(due_ns, fg_clock_ns()));
+		if (!drain_pokes(control->orders)) {
+			fg_log(FG_LOG_INFO, "control.end reason=\"the keeper is gone\"");
+			break;
+		}
+	}
+}
+
+static int open_all(struct fg_control *control, int epoll, int admin_fd)
+{
+	struct fg_error error = {""};
+	int code;
+
+	code = fg_repository_open(&control->repository, control->config->repository, &error);
+	if (code) {
+		fg_log(FG_LOG_ERROR, "control.start reason=\"%s\"", error.text);
+		return code;
+	}
+	code = fg_admin_open(&control->admin, admin_fd, &fg_control_verbs, control);
+	if (!code)
+		code = drop_privileges();
+	if (!code)
+		code = watch(epoll, control->orders, EVENT_ORDERS);
+	if (!code)
+		code = watch(epoll, control->repository.inotify, EVENT_REPOSITORY);
+	if (!code)
+		code = watch(epoll, control->admin.epoll, EVENT_ADMIN);
+	if (code)
+		fg_log(FG_LOG_ERROR, "control.start reason=\"%s\"", strerror(-code));
+	return code;
+}
+
+int fg_control_run(const struct fg_config *config, struct fg_state *state,
+		   const struct fg_steering *steering, int orders_fd, int admin_fd)
+{
+	struct fg_control *control = calloc(1, sizeof(*control));
+	int code, epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	if (!control || epoll < 0) {
+		fg_log(FG_LOG_ERROR, "control.start reason=\"%s\"", strerror(errno));
+		return 1;
+	}
+	control->config = config;
+	control->state = state;
+	control->steering = steering;
+	control->orders = orders_fd;
+	control->rules.worker_count = config->worker_count;
+	control->rules.drain_deadline_ms = config->drain_deadline_ms;
+	control->rules.keep_ms = config->keep_ms;
+	control->rules.manual = config->policy == FG_POLICY_MANUAL;
+	close_foreign(control, admin_fd);
+	code = open_all(control, epoll, admin_fd);
+	if (!code) {
+		fg_control_adopt(control);
+		loop(control, epoll);
+		fg_admin_close(&control->admin);
+		fg_repository_close(&control->repository);
+	}
+	close(epoll);
+	free(control);
+	return code ? 1 : 0;
+}

@@ -1,0 +1,380 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <xxhash.h>
+#include "userspace/daemon/control.h"
+#include "userspace/daemon/orders.h"
+#include "userspace/shared/clock.h"
+#include "userspace/shared/log.h"
+
+#define MAX_ROUNDS	16	      /* of step and act, before others get their turn */
+#define RESEND_NS	1000000000ull /* an order that shows no effect is sent again after that */
+#define RETRY_NS	20000000ull   /* a list that could not be done is tried again after that */
+#define COUNT_FLOWS_NS	100000000ull  /* counting reads all buckets: about a millisecond */
+#define TABLE_SEED_SALT 0x7461626cu
+
+/* ---- observing ---- */
+
+static const char *describe_end(struct fg_control *control, uint32_t slot)
+{
+	const struct fg_state_slot *state = &control->state->slots[slot];
+	char *text = control->ends[slot];
+	size_t size = sizeof(control->ends[slot]);
+	int status = state->post.exit_status;
+
+	if (control->observed.slots[slot].phase == FG_WORK_FAILED && state->work.error[0])
+		snprintf(text, size, "%.*s", (int)size - 1, state->work.error);
+	else if (WIFSIGNALED(status))
+		snprintf(text, size, "a worker was killed by signal %d (%s) before it was ready",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		snprintf(text, size, "a worker ended with status %d before it was ready",
+			 WEXITSTATUS(status));
+	return text;
+}
+
+/* The keeper counts a death before it clears the pid, and sets the pid of a new worker last: so the
+ * pid is read first. */
+static void observe_slot(struct fg_control *control, uint32_t slot)
+{
+	const struct fg_state_slot *state = &control->state->slots[slot];
+	struct fg_rollout_slot *seen = &control->observed.slots[slot];
+	union fg_slot map = {.word = 0};
+
+	seen->pid = atomic_load_explicit(&state->post.pid, memory_order_acquire);
+	seen->generation = atomic_load_explicit(&state->post.generation, memory_order_acquire);
+	seen->deaths = atomic_load_explicit(&state->post.deaths, memory_order_acquire);
+	seen->phase = atomic_load_explicit(&state->work.phase, memory_order_acquire);
+	seen->order = atomic_load_explicit(&state->order, memory_order_relaxed);
+	seen->spawned_ns = state->post.spawned_ns;
+	seen->heartbeat_ns = atomic_load_explicit(&state->work.heartbeat_ns, memory_order_relaxed);
+	fg_steering_get_slot(control->steering, (uint16_t)slot, &map);
+	seen->map_generation = map.generation;
+	seen->map_state = map.state;
+	seen->error = describe_end(control, slot);
+}
+
+static void observe_plan(struct fg_control *control, uint32_t plan)
+{
+	const struct fg_state_plan *state = &control->state->plans[plan];
+	struct fg_rollout_plan *seen = &control->observed.plans[plan];
+
+	seen->phase = atomic_load_explicit(&state->phase, memory_order_acquire);
+	seen->model = state->model;
+	seen->version = state->version;
+	seen->fingerprint = state->fingerprint;
+	seen->error = state->error;
+}
+
+static void observe_flows(struct fg_control *control, uint64_t now_ns)
+{
+	uint32_t flows[FG_MAX_SLOTS], slot;
+
+	control->observed.flows_known = false;
+	if (!fg_rollout_find(&control->next, FG_GENERATION_DRAINING) ||
+	    now_ns < control->flows_ns + COUNT_FLOWS_NS)
+		return;
+	fg_steering_flows(control->steering, flows);
+	for (slot = 0; slot < FG_MAX_SLOTS; slot++)
+		control->observed.slots[slot].flows = flows[slot];
+	control->observed.flows_known = true;
+	control->flows_ns = now_ns;
+}
+
+static void observe(struct fg_control *control, uint64_t now_ns)
+{
+	uint32_t i;
+
+	control->observed.stopping = atomic_load(&control->state->boot.stopping);
+	control->observed.table = control->table;
+	control->observed.store = &control->repository.store;
+	for (i = 0; i < FG_MAX_SLOTS; i++)
+		observe_slot(control, i);
+	for (i = 0; i < FG_STATE_MAX_PLANS; i++)
+		observe_plan(control, i);
+	observe_flows(control, now_ns);
+}
+
+/*
+ * Versions whose present files are packed or failed already have stood still before: a control
+ * process that starts again need not wait for that, and must not take a starting generation's
+ * version for gone.
+ */
+static void mark_known(struct fg_control *control)
+{
+	struct fg_store *store = &control->repository.store;
+	const struct fg_state_plan *plan;
+	uint32_t i, k, p;
+
+	for (i = 0; i < store->count; i++) {
+		for (k = 0; k < store->models[i].count; k++) {
+			struct fg_store_version *version = &store->models[i].versions[k];
+
+			for (p = 0; p < FG_STATE_MAX_PLANS && !version->complete; p++) {
+				plan = &control->state->plans[p];
+				version->complete = plan->phase != FG_PLAN_FREE &&
+						    plan->version == version->version &&
+						    plan->fingerprint == version->fingerprint &&
+						    !strcmp(plan->model, store->models[i].name);
+			}
+		}
+	}
+}
+
+/* The kernel knows which table is live; where it does not tell (control died within a flip), no
+ * slot counts as named, and the first step flips again. */
+void fg_control_adopt(struct fg_control *control)
+{
+	struct fg_table table;
+	uint32_t i;
+
+	if (fg_steering_table(control->steering, FG_CONTROL_SERVICE, &table))
+		return;
+	for (i = 0; i < FG_TABLE_PRIME; i++)
+		if (table.slot[i] < FG_MAX_SLOTS)
+			control->table |= 1ull << table.slot[i];
+	control->table_serial = table.serial;
+	if (!atomic_load(&control->state->boot.ready_ns))
+		atomic_store(&control->state->boot.ready_ns, fg_clock_ns());
+	control->next = *fg_rollout_current(&control->state->rollout);
+	if (control->next.flip.serial != table.serial) {
+		fg_rollout_note_flip(&control->next, table.serial, 0, 0);
+		fg_control_publish(control);
+	}
+}
+
+/* ---- acting ---- */
+
+/* Orders show their effect only when the keeper has done them; meanwhile every step lists them. */
+static bool sent_already(struct fg_control *control, const struct fg_rollout_action *action,
+			 uint64_t now_ns)
+{
+	uint32_t index = action->verb == FG_ROLLOUT_PACK || action->verb == FG_ROLLOUT_DROP
+				 ? action->index
+				 : action->slot;
+	struct fg_control_sent *sent = &control->sent[action->verb][index];
+	uint64_t hash = XXH64(action, sizeof(*action), 0) | 1;
+
+	if (sent->hash == hash &&
+	    (action->verb == FG_ROLLOUT_PRIORITY || now_ns < sent->at_ns + RESEND_NS))
+		return true;
+	sent->hash = hash;
+	sent->at_ns = now_ns;
+	return false;
+}
+
+static void forget_sent(struct fg_control *control, const struct fg_rollout_action *action)
+{
+	uint32_t index = action->verb == FG_ROLLOUT_PACK || action->verb == FG_ROLLOUT_DROP
+				 ? action->index
+				 : action->slot;
+
+	control->sent[action->verb][index].hash = 0;
+}
+
+static int send_order(struct fg_control *control, const struct fg_rollout_action *action)
+{
+	struct fg_orders_message message = {.slot = action->slot};
+
+	if (sent_already(control, action, fg_clock_ns()))
+		return 0;
+	switch (action->verb) {
+	case FG_ROLLOUT_PACK:
+		message.verb = FG_ORDERS_PACK;
+		message.plan = action->index;
+		message.version = action->version;
+		message.fingerprint = action->fingerprint;
+		memcpy(message.model, action->model, sizeof(message.model));
+		if (!fg_repository_path(&control->repository, action->model, action->version,
+					message.path, sizeof(message.path)))
+			return 0; /* gone from the disk since: the next step sees that */
+		break;
+	case FG_ROLLOUT_DROP:
+		message.verb = FG_ORDERS_DROP;
+		message.plan = action->index;
+		break;
+	case FG_ROLLOUT_SPAWN:
+		message.verb = FG_ORDERS_SPAWN;
+		message.generation = action->index;
+		message.cpu = control->config->worker_cpus[action->worker];
+		break;
+	case FG_ROLLOUT_KILL:
+		message.verb = FG_ORDERS_KILL;
+		fg_log(FG_LOG_WARN, "worker.kill slot=%u", action->slot);
+		break;
+	default:
+		message.verb = FG_ORDERS_PRIORITY;
+		message.urgent = action->value;
+	}
+	if (send(control->orders, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	forget_sent(control, action);
+	return -errno;
+}
+
+static uint32_t list_slots(uint64_t mask, uint16_t slots[FG_MAX_SLOTS])
+{
+	uint32_t slot, count = 0;
+
+	for (slot = 0; slot < FG_MAX_SLOTS; slot++)
+		if (mask & 1ull << slot)
+			slots[count++] = (uint16_t)slot;
+	return count;
+}
+
+/* The same seed in all tables of this keeper: a worker that leaves and comes back gets its
+ * positions back. */
+static int flip(struct fg_control *control, uint64_t slots)
+{
+	uint32_t serial = control->table_serial, count;
+	uint16_t list[FG_MAX_SLOTS];
+	struct fg_table table;
+	uint64_t took_ns = 0, at_ns = 0;
+	int code;
+
+	if (serial < control->next.flip.serial)
+		serial = control->next.flip.serial;
+	count = list_slots(slots, list);
+	fg_maglev_build(&table, serial + 1, control->steering->config.hash_seed ^ TABLE_SEED_SALT,
+			list, count);
+	code = fg_steering_flip(control->steering, FG_CONTROL_SERVICE, &table, &took_ns, &at_ns);
+	if (code)
+		return code;
+	control->table = slots;
+	control->table_serial = serial + 1;
+	fg_rollout_note_flip(&control->next, serial + 1, at_ns, took_ns);
+	fg_control_publish(control);
+	if (!atomic_load(&control->state->boot.ready_ns))
+		atomic_store(&control->state->boot.ready_ns, at_ns);
+	fg_log(FG_LOG_INFO, "flip serial=%u generation=%u from=%u workers=%u took_us=%.1f",
+	       serial + 1, control->next.flip.generation, control->next.flip.from, count,
+	       (double)took_ns / 1000);
+	return 0;
+}
+
+static int fence(struct fg_control *control)
+{
+	int code = fg_steering_fence(control->steering, FG_CONTROL_SERVICE);
+
+	/* Nobody knows which table is live: a flip waits for the same grace period. */
+	if (code == -ENOENT)
+		return control->table ? flip(control, control->table) : 0;
+	return code;
+}
+
+static int act(struct fg_control *control, const struct fg_rollout_action *action)
+{
+	switch (action->verb) {
+	case FG_ROLLOUT_ORDER:
+		atomic_store_explicit(&control->state->slots[action->slot].order, action->value,
+				      memory_order_release);
+		return 0;
+	case FG_ROLLOUT_SLOT_STATE:
+		return fg_steering_set_slot(control->steering, (uint16_t)action->slot,
+					    action->generation, action->value);
+	case FG_ROLLOUT_FLIP:
+		return flip(control, action->slots);
+	case FG_ROLLOUT_FENCE:
+		return fence(control);
+	default:
+		return send_order(control, action);
+	}
+}
+
+/* Stops at the first failure: what follows may rely on it. */
+static int act_all(struct fg_control *control)
+{
+	uint32_t i;
+	int code = 0;
+
+	for (i = 0; i < control->actions.count && !code; i++)
+		code = act(control, &control->actions.list[i]);
+	if (code && !control->acting_fails)
+		fg_log(FG_LOG_ERROR, "control.action verb=%u reason=\"%s\" next=\"tries again\"",
+		       control->actions.list[i - 1].verb, strerror(-code));
+	control->acting_fails = code != 0;
+	return code;
+}
+
+/* ---- stepping ---- */
+
+static void log_generation(const struct fg_rollout_generation *generation, const char *phase)
+{
+	char models[512];
+	size_t used = 0;
+	uint32_t i;
+
+	models[0] = '\0';
+	for (i = 0; i < generation->entry_count && used < sizeof(models) - 1; i++)
+		used += (size_t)snprintf(models + used, sizeof(models) - used, "%s%s:%" PRIu64,
+					 i ? "," : "", generation->entries[i].model,
+					 generation->entries[i].version);
+	fg_log(FG_LOG_INFO, "generation id=%u phase=%s models=%s", generation->id, phase, models);
+}
+
+static void log_failures(const struct fg_rollout_model *before, const struct fg_rollout_model *now)
+{
+	uint32_t i;
+
+	for (i = 0; i < FG_ROLLOUT_MAX_FAILURES; i++)
+		if (now->failures[i].version &&
+		    memcmp(&before->failures[i], &now->failures[i], sizeof(now->failures[i])))
+			fg_log(FG_LOG_ERROR,
+			       "version.failed model=%s version=%" PRIu64 " reason=\"%s\"",
+			       now->name, now->failures[i].version, now->failures[i].error);
+}
+
+static void log_changes(const struct fg_rollout *before, const struct fg_rollout *now)
+{
+	uint32_t i;
+
+	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++) {
+		const struct fg_rollout_generation *was = &before->generations[i];
+		const struct fg_rollout_generation *is = &now->generations[i];
+
+		if (was->phase && was->id != is->id)
+			log_generation(was, "ended");
+		if (is->phase && (is->phase != was->phase || is->id != was->id))
+			log_generation(is, fg_generation_phase_name(is->phase));
+	}
+	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
+		log_failures(&before->models[i], &now->models[i]);
+}
+
+bool fg_control_publish(struct fg_control *control)
+{
+	const struct fg_rollout *current = fg_rollout_current(&control->state->rollout);
+
+	if (!memcmp(current, &control->next, sizeof(*current)))
+		return false;
+	log_changes(current, &control->next);
+	fg_rollout_publish(&control->state->rollout, &control->next);
+	return true;
+}
+
+uint64_t fg_control_reconcile(struct fg_control *control)
+{
+	uint32_t round;
+	bool changed;
+	uint64_t now_ns;
+
+	mark_known(control);
+	control->spoken = false;
+	for (round = 0; round < MAX_ROUNDS; round++) {
+		now_ns = fg_clock_ns();
+		control->next = *fg_rollout_current(&control->state->rollout);
+		observe(control, now_ns);
+		fg_rollout_step(&control->next, &control->observed, &control->rules, now_ns,
+				&control->actions);
+		changed = fg_control_publish(control);
+		if (act_all(control))
+			return RETRY_NS;
+		if (!changed)
+			break;
+	}
+	return control->actions.again_ns;
+}

@@ -1,0 +1,320 @@
+#include <string.h>
+#include "userspace/daemon/control.h"
+#include "userspace/protocol/wire.h"
+#include "userspace/shared/clock.h"
+
+#define MAX_SHOWN (FG_STORE_MAX_VERSIONS + FG_ROLLOUT_MAX_GENERATIONS)
+
+static double seconds(uint64_t from_ns, uint64_t to_ns)
+{
+	return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e9 : 0;
+}
+
+static json_t *number(uint64_t value)
+{
+	return json_integer((json_int_t)value);
+}
+
+static uint64_t count(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* ---- generations ---- */
+
+static json_t *report_generation(const struct fg_rollout_generation *generation,
+				 const uint32_t flows[FG_MAX_SLOTS], uint64_t now_ns)
+{
+	json_t *slots = json_array(), *models = json_array();
+	json_int_t total = 0;
+	uint32_t i;
+
+	for (i = 0; i < generation->worker_count; i++) {
+		json_array_append_new(slots, number(generation->slots[i]));
+		total += flows[generation->slots[i]];
+	}
+	for (i = 0; i < generation->entry_count; i++) {
+		const struct fg_rollout_entry *entry = &generation->entries[i];
+
+		json_array_append_new(models, json_pack("{s:s,s:I,s:b}", "model", entry->model,
+							"version", (json_int_t)entry->version,
+							"default", (int)entry->is_default));
+	}
+	return json_pack("{s:I,s:s,s:f,s:I,s:o,s:o}", "id", (json_int_t)generation->id, "phase",
+			 fg_generation_phase_name(generation->phase), "since_s",
+			 seconds(generation->since_ns, now_ns), "flows", total, "slots", slots,
+			 "models", models);
+}
+
+static json_t *report_generations(const struct fg_rollout *rollout,
+				  const uint32_t flows[FG_MAX_SLOTS], uint64_t now_ns)
+{
+	json_t *list = json_array();
+	uint32_t i;
+
+	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++)
+		if (rollout->generations[i].phase != FG_GENERATION_NONE)
+			json_array_append_new(list, report_generation(&rollout->generations[i],
+								      flows, now_ns));
+	return list;
+}
+
+/* ---- workers ---- */
+
+static const char *work_phase_name(uint32_t phase)
+{
+	static const char *const names[] = {"starting", "starting", "ready", "failed", "done"};
+
+	return phase < sizeof(names) / sizeof(names[0]) ? names[phase] : "?";
+}
+
+static const char *order_name(uint32_t order)
+{
+	static const char *const names[] = {"wait", "serve", "drain", "finish"};
+
+	return order < sizeof(names) / sizeof(names[0]) ? names[order] : "?";
+}
+
+static json_t *report_statuses(const struct fg_stats *stats)
+{
+	json_t *statuses = json_object();
+	uint32_t i;
+
+	for (i = 0; i < FG_STATUS_COUNT; i++)
+		json_object_set_new(statuses, fg_status_name((uint8_t)i),
+				    number(count(&stats->status[i])));
+	return statuses;
+}
+
+static json_t *report_worker(const struct fg_state_slot *state, uint32_t slot)
+{
+	const struct fg_stats *stats = &state->work.stats;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = {
+		{"requests", count(&stats->requests)},
+		{"replies", count(&stats->replies)},
+		{"rows", count(&stats->rows)},
+		{"batches", count(&stats->batches)},
+		{"xsk_received", count(&stats->xsk_received)},
+		{"udp_received", count(&stats->udp_received)},
+		{"not_ours", count(&stats->not_ours)},
+		{"send_failed", count(&stats->send_failed)},
+		{"sleeps", count(&stats->sleeps)},
+		{"holding", atomic_load_explicit(&state->work.holding, memory_order_relaxed)},
+		{"own_bytes", state->work.own_bytes},
+		{"deaths", atomic_load_explicit(&state->post.deaths, memory_order_relaxed)},
+	};
+	json_t *worker;
+	uint32_t i;
+
+	worker = json_pack("{s:I,s:I,s:I,s:I,s:s,s:s}", "slot", (json_int_t)slot, "pid",
+			   (json_int_t)atomic_load(&state->post.pid), "cpu",
+			   (json_int_t)state->post.cpu, "generation",
+			   (json_int_t)atomic_load(&state->post.generation), "phase",
+			   work_phase_name(atomic_load(&state->work.phase)), "order",
+			   order_name(atomic_load(&state->order)));
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		json_object_set_new(worker, numbers[i].name, number(numbers[i].value));
+	json_object_set_new(worker, "statuses", report_statuses(stats));
+	return worker;
+}
+
+static json_t *report_workers(const struct fg_state *state)
+{
+	json_t *list = json_array();
+	uint32_t slot;
+
+	for (slot = 0; slot < FG_MAX_SLOTS; slot++)
+		if (atomic_load(&state->slots[slot].post.pid))
+			json_array_append_new(list, report_worker(&state->slots[slot], slot));
+	return list;
+}
+
+/* ---- models ---- */
+
+static const struct fg_state_plan *find_plan(const struct fg_control *control, const char *model,
+					     uint64_t version)
+{
+	const struct fg_state_plan *plan;
+	uint32_t i;
+
+	for (i = 0; i < FG_STATE_MAX_PLANS; i++) {
+		plan = &control->state->plans[i];
+		if (atomic_load(&plan->phase) != FG_PLAN_FREE && plan->version == version &&
+		    !strcmp(plan->model, model))
+			return plan;
+	}
+	return NULL;
+}
+
+static json_t *report_version(const struct fg_control *control, const char *model, uint64_t version)
+{
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+	const struct fg_rollout_generation *holder = fg_wanted_holder(rollout, model, version);
+	const struct fg_state_plan *plan = find_plan(control, model, version);
+	const struct fg_rollout_failure *failure = NULL;
+	uint32_t phase = plan ? atomic_load(&plan->phase) : (uint32_t)FG_PLAN_FREE;
+	const char *state = "new";
+	uint32_t i;
+
+	for (i = 0; i < FG_ROLLOUT_MAX_MODELS && !failure; i++)
+		if (!strcmp(rollout->models[i].name, model))
+			failure = fg_wanted_failure(&rollout->models[i], version, 0);
+	if (holder)
+		state = holder->phase == FG_GENERATION_LIVE ? "live" : "kept";
+	else if (failure)
+		state = "failed";
+	else if (phase == FG_PLAN_PACKING)
+		state = "packing";
+	else if (phase == FG_PLAN_READY)
+		state = "packed";
+	return json_pack("{s:I,s:s,s:s,s:I,s:f}", "version", (json_int_t)version, "state", state,
+			 "error", failure ? failure->error : "", "plan_bytes",
+			 (json_int_t)(phase == FG_PLAN_READY ? plan->bytes : 0), "pack_ms",
+			 phase == FG_PLAN_READY ? (double)plan->pack_ns / 1e6 : 0.0);
+}
+
+static void add_version(uint64_t versions[MAX_SHOWN], uint32_t *used, uint64_t version)
+{
+	uint32_t at = *used;
+
+	for (uint32_t i = 0; i < *used; i++)
+		if (versions[i] == version)
+			return;
+	for (; at > 0 && versions[at - 1] > version; at--)
+		versions[at] = versions[at - 1];
+	versions[at] = version;
+	(*used)++;
+}
+
+/* Those on disk (the newest `limit`) and those that a generation holds, upward. */
+static json_t *report_versions(const struct fg_control *control, const char *model, uint32_t limit)
+{
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+	const struct fg_store_model *found = fg_store_find(&control->repository.store, model);
+	const struct fg_rollout_entry *entry;
+	uint64_t versions[MAX_SHOWN];
+	uint32_t i, used = 0;
+	json_t *list = json_array();
+
+	for (i = 0; found && i < found->count; i++)
+		if (i + limit >= found->count)
+			add_version(versions, &used, found->versions[i].version);
+	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++) {
+		if (rollout->generations[i].phase == FG_GENERATION_NONE)
+			continue;
+		entry = fg_rollout_entry(&rollout->generations[i], model);
+		if (entry)
+			add_version(versions, &used, entry->version);
+	}
+	for (i = 0; i < used; i++)
+		json_array_append_new(list, report_version(control, model, versions[i]));
+	return list;
+}
+
+static json_t *report_models(const struct fg_control *control, uint32_t limit)
+{
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
+	const struct fg_rollout_entry *entry;
+	json_t *list = json_array();
+	uint64_t wanted;
+	uint32_t i;
+
+	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++) {
+		const struct fg_rollout_model *model = &rollout->models[i];
+
+		if (!model->name[0])
+			continue;
+		entry = live ? fg_rollout_entry(live, model->name) : NULL;
+		wanted = fg_wanted_version(rollout, &control->repository.store,
+					   control->rules.manual, model);
+		json_array_append_new(list,
+				      json_pack("{s:s,s:I,s:I,s:o}", "model", model->name, "live",
+						(json_int_t)(entry ? entry->version : 0), "wanted",
+						(json_int_t)wanted, "versions",
+						report_versions(control, model->name, limit)));
+	}
+	return list;
+}
+
+/* ---- the rest ---- */
+
+static json_t *report_flips(const struct fg_rollout_flip *flip)
+{
+	json_t *last = json_null();
+
+	if (flip->count)
+		last = json_pack("{s:I,s:I,s:f,s:I,s:I}", "serial", (json_int_t)flip->serial,
+				 "generation", (json_int_t)flip->generation, "took_us",
+				 (double)flip->took_ns / 1000, "at_ns", (json_int_t)flip->at_ns,
+				 "from", (json_int_t)flip->from);
+	return json_pack("{s:I,s:o}", "count", (json_int_t)flip->count, "last", last);
+}
+
+static json_t *report_counters(const struct fg_steering *steering)
+{
+	uint64_t totals[FG_COUNTER_COUNT];
+	json_t *counters = json_object();
+	uint32_t i;
+
+	if (fg_steering_counters(steering, totals))
+		return counters;
+	for (i = 0; i < FG_COUNTER_COUNT; i++)
+		json_object_set_new(counters, fg_counter_name(i), number(totals[i]));
+	return counters;
+}
+
+static json_t *report_listen(const struct fg_config *config)
+{
+	json_t *list = json_array();
+	char text[64];
+	uint32_t i;
+
+	for (i = 0; i < config->listen_count; i++)
+		json_array_append_new(list,
+				      json_string(fg_config_format_address(&config->listen[i], text,
+									   sizeof(text))));
+	return list;
+}
+
+static json_t *report_service(const struct fg_control *control, uint64_t now_ns)
+{
+	static const char *const polls[] = {"busy", "adaptive", "sleep"};
+	const struct fg_config *config = control->config;
+	struct fg_state_boot *boot = &control->state->boot;
+	uint64_t ready_ns = atomic_load(&boot->ready_ns);
+
+	return json_pack("{s:b,s:s,s:s,s:b,s:f,s:f,s:s,s:s,s:s,s:I,s:o,s:s,s:s,s:I,s:I,s:I,s:I}",
+			 "ok", 1, "version", FG_VERSION, "service", config->name, "ready",
+			 ready_ns && !atomic_load(&boot->stopping), "uptime_s",
+			 seconds(boot->started_ns, now_ns), "ready_after_ms",
+			 seconds(boot->started_ns, ready_ns) * 1e3, "mode",
+			 fg_mode_name(boot->mode), "mode_reason", boot->mode_reason, "interface",
+			 boot->interface, "queues", (json_int_t)boot->queues, "listen",
+			 report_listen(config), "policy",
+			 control->rules.manual ? "manual" : "latest", "poll",
+			 polls[config->poll % 3], "flow_idle_ms", (json_int_t)config->flow_idle_ms,
+			 "keeper_pid", (json_int_t)boot->keeper_pid, "control_pid",
+			 (json_int_t)atomic_load(&boot->control_pid), "control_restarts",
+			 (json_int_t)atomic_load(&boot->control_restarts));
+}
+
+json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_t now_ns)
+{
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+	json_t *report = report_service(control, now_ns);
+	uint32_t flows[FG_MAX_SLOTS];
+
+	if (!report)
+		return NULL;
+	fg_steering_flows(control->steering, flows);
+	json_object_set_new(report, "generations", report_generations(rollout, flows, now_ns));
+	json_object_set_new(report, "workers", report_workers(control->state));
+	json_object_set_new(report, "models", report_models(control, versions));
+	json_object_set_new(report, "flips", report_flips(&rollout->flip));
+	json_object_set_new(report, "counters", report_counters(control->steering));
+	return report;
+}
