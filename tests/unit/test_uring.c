@@ -492,6 +492,38 @@ static void does_not_sleep_over_what_came_before(void **state)
 	close(socket);
 }
 
+/* Another process raises events the moment it may, mostly while this one is about to sleep. */
+static void loses_no_wake_up_to_a_race(void **state)
+{
+	int event = eventfd(0, EFD_NONBLOCK), taken = eventfd(0, 0);
+	const uint32_t rounds = 5000;
+	uint32_t seen = 0;
+	eventfd_t value;
+	pid_t child;
+
+	(void)state;
+	open_uring(NULL, 0, &event, 1, 4, 1000);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		for (uint32_t i = 0; i < rounds; i++)
+			if (eventfd_write(event, 1) || eventfd_read(taken, &value))
+				_exit(1);
+		_exit(0);
+	}
+	while (seen < rounds) {
+		if (!eventfd_read(event, &value)) {
+			seen++;
+			assert_int_equal(eventfd_write(taken, 1), 0);
+		} else {
+			assert_int_equal(fg_uring_wait(&uring, PATIENCE), 0);
+		}
+	}
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close(event);
+	close(taken);
+}
+
 static void ignore(int signal_number)
 {
 	(void)signal_number;
@@ -755,6 +787,7 @@ int main(void)
 		TEST(sends_that_are_done_do_not_wake),
 		TEST(wakes_for_datagrams_and_polls),
 		TEST(does_not_sleep_over_what_came_before),
+		TEST(loses_no_wake_up_to_a_race),
 		TEST(a_signal_ends_the_wait),
 		TEST(drains_all_and_takes_no_more),
 		TEST(a_second_ring_takes_over_the_socket),
