@@ -117,7 +117,8 @@ static __always_inline bool fg_is_kept(union fg_bucket bucket)
  */
 static __always_inline bool fg_find_slot(__u32 service, __u32 hash, union fg_bucket *found)
 {
-	__u32 zero = 0, position = (__u64)hash * FG_TABLE_PRIME >> 32;
+	__u64 position = (__u64)hash * FG_TABLE_PRIME >> 32;
+	__u32 zero = 0;
 	const struct fg_table *table;
 	void *inner = bpf_map_lookup_elem(&live, &service);
 
@@ -129,7 +130,11 @@ static __always_inline bool fg_find_slot(__u32 service, __u32 hash, union fg_buc
 
 		if (position >= FG_TABLE_PRIME)
 			position -= FG_TABLE_PRIME;
-		if (position >= FG_TABLE_PRIME) /* never; the verifier forgets the sum's bound */
+		/* Never true. The verifier forgets the sum's bound, and Linux 6.1 believes a check
+		 * only of the very register that is used: the barrier keeps the compiler from
+		 * checking a copy. */
+		barrier_var(position);
+		if (position >= FG_TABLE_PRIME)
 			return false;
 		found->slot = table->slot[position];
 		slot = fg_read_slot(found->slot);
