@@ -5,36 +5,48 @@
 
 #ifdef FG_ISA_c
 
-static void panel_row(const float *in, const float *weights, const float *bias, uint32_t in_cols,
-		      float sum[FG_PANEL_COLS])
+/* Plain C arithmetic on four columns at once (GCC's vector extension), else compilers keep the
+ * sums in memory. */
+typedef float four __attribute__((vector_size(16)));
+
+_Static_assert(FG_PANEL_COLS == 4 * 4, "panel_row below has four sums of four");
+
+static void panel_row(const float *in, const four *weights, const four *bias, uint32_t in_cols,
+		      four sum[4])
 {
-	for (uint32_t c = 0; c < FG_PANEL_COLS; c++)
-		sum[c] = bias[c];
-	for (uint32_t k = 0; k < in_cols; k++, weights += FG_PANEL_COLS) {
+	four a = bias[0], b = bias[1], c = bias[2], d = bias[3];
+
+	for (uint32_t k = 0; k < in_cols; k++, weights += 4) {
 		float x = fg_get(in, k);
 
-		for (uint32_t c = 0; c < FG_PANEL_COLS; c++)
-			sum[c] += x * weights[c];
+		a += x * weights[0];
+		b += x * weights[1];
+		c += x * weights[2];
+		d += x * weights[3];
 	}
+	sum[0] = a;
+	sum[1] = b;
+	sum[2] = c;
+	sum[3] = d;
 }
 
 void fg_kernel_dense(const struct fg_kernel_args *args)
 {
-	const size_t panel_floats = (size_t)args->in_cols * FG_PANEL_COLS;
+	const float *weights = args->weights;
 
-	for (uint32_t col = 0, panel = 0; col < args->out_cols; col += FG_PANEL_COLS, panel++) {
+	for (uint32_t col = 0; col < args->out_cols; col += FG_PANEL_COLS) {
 		uint32_t left = args->out_cols - col;
 		uint32_t cols = left < FG_PANEL_COLS ? left : FG_PANEL_COLS;
 
 		for (uint32_t row = 0; row < args->rows; row++) {
-			float sum[FG_PANEL_COLS];
+			four sum[4];
 
-			panel_row(args->in + row * args->in_stride,
-				  args->weights + panel * panel_floats, args->bias + col,
-				  args->in_cols, sum);
-			fg_activate(sum, args->out + row * args->out_stride + col, cols,
-				    args->activation, args->alpha);
+			panel_row(args->in + row * args->in_stride, (const four *)weights,
+				  (const four *)(args->bias + col), args->in_cols, sum);
+			fg_activate((const float *)sum, args->out + row * args->out_stride + col,
+				    cols, args->activation, args->alpha);
 		}
+		weights += (size_t)args->in_cols * FG_PANEL_COLS;
 	}
 }
 
@@ -62,8 +74,10 @@ void fg_kernel_dense(const struct fg_kernel_args *args)
 
 _Static_assert(TILES >= 4, "a tile must have room for four partial sums");
 
-INLINE void tile_step(fg_vec *sum, const float *in, size_t in_stride, const float *weights,
-		      size_t panel_floats, const unsigned int M, const unsigned int P)
+/* sum (M, P * V) += x (M) w (P * V) for one k. Whichever of x and w has fewer vectors stays in
+ * registers, the other passes through one at a time. */
+INLINE void keep_x(fg_vec *sum, const float *in, size_t in_stride, const float *weights,
+		   size_t panel_floats, const unsigned int M, const unsigned int P)
 {
 	fg_vec x[TILES];
 
@@ -71,19 +85,40 @@ INLINE void tile_step(fg_vec *sum, const float *in, size_t in_stride, const floa
 	for (unsigned int m = 0; m < M; m++)
 		x[m] = fg_vec_one(in + m * in_stride);
 	UNROLL
-	for (unsigned int p = 0; p < P; p++) {
+	for (unsigned int pv = 0; pv < P * V; pv++) {
+		fg_vec w = fg_vec_load(weights + pv / V * panel_floats + pv % V * FG_VEC_LANES);
+
 		UNROLL
-		for (unsigned int v = 0; v < V; v++) {
-			fg_vec w = fg_vec_load(weights + p * panel_floats + v * FG_VEC_LANES);
-
-			UNROLL
-			for (unsigned int m = 0; m < M; m++) {
-				fg_vec *at = &sum[(m * P + p) * V + v];
-
-				*at = fg_vec_fma(x[m], w, *at);
-			}
-		}
+		for (unsigned int m = 0; m < M; m++)
+			sum[m * P * V + pv] = fg_vec_fma(x[m], w, sum[m * P * V + pv]);
 	}
+}
+
+INLINE void keep_w(fg_vec *sum, const float *in, size_t in_stride, const float *weights,
+		   size_t panel_floats, const unsigned int M, const unsigned int P)
+{
+	fg_vec w[TILES * V];
+
+	UNROLL
+	for (unsigned int pv = 0; pv < P * V; pv++)
+		w[pv] = fg_vec_load(weights + pv / V * panel_floats + pv % V * FG_VEC_LANES);
+	UNROLL
+	for (unsigned int m = 0; m < M; m++) {
+		fg_vec x = fg_vec_one(in + m * in_stride);
+
+		UNROLL
+		for (unsigned int pv = 0; pv < P * V; pv++)
+			sum[m * P * V + pv] = fg_vec_fma(x, w[pv], sum[m * P * V + pv]);
+	}
+}
+
+INLINE void tile_step(fg_vec *sum, const float *in, size_t in_stride, const float *weights,
+		      size_t panel_floats, const unsigned int M, const unsigned int P)
+{
+	if (M < P * V)
+		keep_x(sum, in, in_stride, weights, panel_floats, M, P);
+	else
+		keep_w(sum, in, in_stride, weights, panel_floats, M, P);
 }
 
 INLINE void tile_store(const struct fg_kernel_args *args, float *out, uint32_t cols, fg_vec *sum)
