@@ -109,6 +109,11 @@ void fg_queue_tidy(struct fg_queue *queue)
 		queue->held_count = 0;
 }
 
+void fg_queue_woke(struct fg_queue *queue, uint64_t now_ns)
+{
+	queue->looked_ns = now_ns;
+}
+
 bool fg_queue_idle(const struct fg_queue *queue)
 {
 	return !fg_ring_count(&queue->xsk->rx) && !fg_ring_count(&queue->xsk->tx) &&

@@ -236,6 +236,16 @@ static void relax(void)
 #endif
 }
 
+static void sleep_until_woken(struct worker *worker)
+{
+	uint64_t now_ns;
+
+	fg_uring_wait(&worker->uring, SLEEP_NS);
+	now_ns = fg_clock_ns();
+	for (uint32_t i = 0; i < worker->queue_count; i++)
+		fg_queue_woke(&worker->queues[i], now_ns);
+}
+
 /* Serves until the order is FINISH. */
 static void serve_until_finish(struct worker *worker)
 {
@@ -249,7 +259,7 @@ static void serve_until_finish(struct worker *worker)
 		if (serve(worker, now_ns))
 			continue;
 		if (may_sleep(worker, order, now_ns))
-			fg_uring_wait(&worker->uring, SLEEP_NS);
+			sleep_until_woken(worker);
 		else
 			relax();
 	}
