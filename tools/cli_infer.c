@@ -277,13 +277,17 @@ static void print_outputs(const struct infer *infer)
 		{
 			if (col == SHOWN_COLUMNS)
 				break;
-			length += (size_t)snprintf(text + length, sizeof(text) - length, "%-11.6g ",
+			length += (size_t)snprintf(text + length, sizeof(text) - length,
+						   "%s%-10.6g", col ? "  " : "",
 						   json_is_null(value) ? (double)NAN
 								       : json_real_value(value));
 		}
 		if (json_array_size(row) > SHOWN_COLUMNS)
-			snprintf(text + length, sizeof(text) - length, "+%zu more",
-				 json_array_size(row) - SHOWN_COLUMNS);
+			length += (size_t)snprintf(text + length, sizeof(text) - length,
+						   "  +%zu more",
+						   json_array_size(row) - SHOWN_COLUMNS);
+		while (length && text[length - 1] == ' ')
+			text[--length] = 0;
 		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s", text);
 	}
 	fg_cli_table_print(&table, stdout);

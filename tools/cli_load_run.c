@@ -20,7 +20,7 @@
 #define SEND_BATCH    32
 #define RECEIVE_BATCH 16
 #define EVENTS	      64
-#define SCANNED	      4 /* so few sockets are read without asking epoll which */
+#define SCANNED	      16 /* so few sockets are read without asking epoll which */
 #define OTHER_FILES   32
 #define SPARE_SOCKETS 16
 #define PROBE_MS      3000
@@ -34,6 +34,7 @@ struct conn {
 	int fd;		  /* -1: not open */
 	uint32_t flow;	  /* when every flow has its own */
 	uint32_t waiting; /* requests sent and not answered */
+	uint32_t place;	  /* in run.waiting, while it waits for any */
 	bool ended;	  /* its flow is over: closed when all is answered, or lost */
 	uint64_t last_sent_ns;
 };
@@ -48,8 +49,10 @@ struct run {
 	struct conn *conns;
 	uint32_t conn_count; /* room in conns */
 	uint32_t open_conns;
-	uint32_t search;  /* where to look for a closed one next */
-	uint32_t *active; /* [flow slot] -> conn */
+	uint32_t search;   /* where to look for a closed one next */
+	uint32_t *active;  /* [flow slot] -> conn */
+	uint32_t *waiting; /* the conns that wait for replies, in no order */
+	uint32_t waiting_count;
 	int epoll;
 	uint64_t swept_ns;
 	unsigned char *zeros;	/* `padding` bytes */
@@ -88,8 +91,32 @@ static int open_conn(struct run *run, uint32_t flow, uint32_t *index)
 	return epoll_ctl(run->epoll, EPOLL_CTL_ADD, conn->fd, &event) ? -errno : 0;
 }
 
+static void sent_on(struct run *run, struct conn *conn, uint32_t requests, uint64_t now)
+{
+	if (conn->waiting == 0) {
+		conn->place = run->waiting_count;
+		run->waiting[run->waiting_count++] = (uint32_t)(conn - run->conns);
+	}
+	conn->waiting += requests;
+	conn->last_sent_ns = now;
+}
+
+static void answered_on(struct run *run, struct conn *conn, uint32_t requests)
+{
+	uint32_t moved;
+
+	conn->waiting -= requests;
+	if (conn->waiting)
+		return;
+	moved = run->waiting[--run->waiting_count];
+	run->waiting[conn->place] = moved;
+	run->conns[moved].place = conn->place;
+}
+
 static void close_conn(struct run *run, struct conn *conn)
 {
+	if (conn->waiting)
+		answered_on(run, conn, conn->waiting); /* or lost */
 	close(conn->fd);
 	conn->fd = -1;
 	run->open_conns--;
@@ -174,7 +201,8 @@ static int open_conns(struct run *run, struct fg_error *error)
 
 	run->active = calloc(run->config->flows, sizeof(*run->active));
 	run->conns = calloc(run->conn_count, sizeof(*run->conns));
-	if (!run->active || !run->conns)
+	run->waiting = calloc(run->conn_count, sizeof(*run->waiting));
+	if (!run->active || !run->conns || !run->waiting)
 		return fg_error_set(error, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < run->conn_count; i++)
 		run->conns[i].fd = -1;
@@ -251,8 +279,7 @@ static void mark_sent(struct run *run, const struct batch *batch, unsigned count
 		load->first_sent_ns = now;
 	load->sent += count;
 	load->last_sent_ns = now;
-	batch->conn->waiting += count;
-	batch->conn->last_sent_ns = now;
+	sent_on(run, batch->conn, count, now);
 }
 
 /*
@@ -323,7 +350,7 @@ static void take_reply(struct run *run, struct conn *conn, const unsigned char *
 	}
 	sample->answered = true;
 	run->answered++;
-	conn->waiting--;
+	answered_on(run, conn, 1);
 	rtt = now - load->start_ns - fg_load_due_ns(load, (uint32_t)i);
 	if (rtt - sample->lag_ns > run->config->timeout_ns) {
 		load->late++;
@@ -355,7 +382,10 @@ static void receive(struct run *run, struct conn *conn)
 		close_conn(run, conn);
 }
 
-/* Reads what has come; sleeps at most until `until_ns` when the configuration says so. */
+/*
+ * Reads what has come; sleeps at most until `until_ns` when the configuration says so. Where few
+ * sockets wait for anything, reading them all is quicker than asking which have something.
+ */
 static void receive_all(struct run *run, uint64_t now, uint64_t until_ns)
 {
 	struct epoll_event events[EVENTS];
@@ -365,9 +395,10 @@ static void receive_all(struct run *run, uint64_t now, uint64_t until_ns)
 	if (run->config->sleep && until_ns > now) {
 		timeout.tv_sec = (time_t)((until_ns - now) / SECOND_NS);
 		timeout.tv_nsec = (long)((until_ns - now) % SECOND_NS);
-	} else if (run->conn_count <= SCANNED) {
-		for (uint32_t i = 0; i < run->conn_count; i++)
-			receive(run, &run->conns[i]);
+	} else if (run->waiting_count <= SCANNED) {
+		for (uint32_t k = run->waiting_count;
+		     k-- > 0;) /* the last takes a gone one's place */
+			receive(run, &run->conns[run->waiting[k]]);
 		return;
 	}
 	count = epoll_pwait2(run->epoll, events, EVENTS, &timeout, NULL);
@@ -522,6 +553,7 @@ static void end(struct run *run)
 		close(run->epoll);
 	free(run->conns);
 	free(run->active);
+	free(run->waiting);
 	free(run->zeros);
 	free(run->receive);
 }

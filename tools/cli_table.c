@@ -43,7 +43,7 @@ static int width_of(const char *text)
 
 static void print_cell(FILE *out, const char *text, enum fg_cli_style style, int width, bool right)
 {
-	int blanks = width - width_of(text);
+	int blanks = width > width_of(text) ? width - width_of(text) : 0;
 
 	fprintf(out, "  %*s", right ? blanks : 0, "");
 	if (style == FG_CLI_PLAIN)
