@@ -85,7 +85,7 @@ static void print_service(const json_t *reply, FILE *out)
 	fprintf(out, "  keeper %lld, control %lld", integer_of(reply, "keeper_pid"),
 		integer_of(reply, "control_pid"));
 	if (integer_of(reply, "control_restarts"))
-		fprintf(out, " %s(restarted %lld times)%s", fg_cli_style(FG_CLI_YELLOW),
+		fprintf(out, " %s(restarts: %lld)%s", fg_cli_style(FG_CLI_YELLOW),
 			integer_of(reply, "control_restarts"), fg_cli_style(FG_CLI_PLAIN));
 	fputc('\n', out);
 	if (*string_of(reply, "mode_reason"))

@@ -45,6 +45,8 @@ static void print_cell(FILE *out, const char *text, enum fg_cli_style style, int
 {
 	int blanks = width > width_of(text) ? width - width_of(text) : 0;
 
+	if (width == 0 && !*text)
+		return; /* nothing in the last column: no blanks at the end of a line */
 	fprintf(out, "  %*s", right ? blanks : 0, "");
 	if (style == FG_CLI_PLAIN)
 		fputs(text, out);
