@@ -18,10 +18,9 @@
 #define FG_MAX_LISTENERS                                                                           \
 	8 /* UDP addresses; `socks_udp` holds slot * FG_MAX_LISTENERS + listener                   \
 	   */
-#define FG_MAX_SERVICE_KEYS (2 * FG_MAX_SERVICES * FG_MAX_LISTENERS)
-#define FG_MAX_ACL	    4096
-#define FG_BUCKETS_LOG2	    20 /* default; the map is resized before load, see fg_bpf_config */
-#define FG_SLOT_NONE	    0xffff
+#define FG_MAX_ACL	4096
+#define FG_BUCKETS_LOG2 20 /* default; the map is resized before load, see fg_bpf_config */
+#define FG_SLOT_NONE	0xffff
 
 /*
  * Positions in a steering table: prime, as Maglev needs, and over 100 per worker with all slots
@@ -31,7 +30,9 @@
 #define FG_TABLE_PRIME 8191
 
 /*
- * `services` HASH: the address a datagram is sent to. IPv4 stands as ::ffff:a.b.c.d.
+ * `services` ARRAY, an open-addressed hash table: the address a datagram is sent to. An ARRAY,
+ * because its lookup is inlined, while the kernel's HASH costs as much as the rest of the pick.
+ * IPv4 stands as ::ffff:a.b.c.d.
  *
  * A wildcard listener stands under ::ffff:0.0.0.0 (IPv4) or :: (IPv6, and IPv4 unless the socket is
  * IPV6_V6ONLY). Only the socket program looks there (exact, own family's wildcard, ::, as the
@@ -40,18 +41,23 @@
  * Each exact address stands here a second time with port 0 and proto FG_PROTO_ANY: where the ports
  * of a packet cannot be read (fragments, extension headers), XDP still knows that it may be ours.
  */
-struct fg_service_key {
-	__u8 addr[16]; /* network order */
-	__u16 port;    /* network order */
-	__u8 proto;    /* IPPROTO_UDP or FG_PROTO_ANY */
-	__u8 pad;      /* 0 */
+struct fg_service {
+	__u32 addr[4];	/* network order */
+	__u16 port;	/* network order */
+	__u8 proto;	/* IPPROTO_UDP or FG_PROTO_ANY; 0: the row is free */
+	__u8 service;	/* < FG_MAX_SERVICES, index into `live` */
+	__u32 listener; /* < FG_MAX_LISTENERS */
 };
-#define FG_PROTO_ANY 0
+#define FG_PROTO_ANY 255
 
-struct fg_service_ref {
-	__u16 service;	/* < FG_MAX_SERVICES, index into `live` */
-	__u16 listener; /* < FG_MAX_LISTENERS */
-};
+/* The row to look in first, then the next FG_SERVICE_PROBES - 1; a free row ends the search. Rows
+ * are written before the programs are attached and never removed. */
+#define FG_SERVICE_ROWS	  1024 /* a power of two, 4 times what can be in use */
+#define FG_SERVICE_PROBES 8
+static inline __u32 fg_service_row(const __u32 addr[4], __u16 port)
+{
+	return ((addr[0] ^ addr[1] ^ addr[2] ^ addr[3] ^ (__u32)port << 8) * 0x9e3779b1U) >> 22;
+}
 
 /* What a slot may do. A new flow needs SERVING; a flow in its bucket needs SERVING or DRAINING. */
 enum fg_slot_state {
@@ -87,19 +93,20 @@ union fg_bucket {
 	struct {
 		__u16 slot;
 		__u16 generation; /* fg_slot.generation of that slot when the flow began */
-		__u32 seen_ms;	  /* CLOCK_MONOTONIC_COARSE in ms, low 32 bits; wraps */
+		__u32 seen;	  /* kernel tick of the last request, low 32 bits; wraps */
 	};
 	__u64 word;
 };
 
 /*
- * Is a flow idle at now_ms, that was last seen at seen_ms? The coarse clock may be a tick apart
- * between CPUs, so a flow seen a moment "in the future" is fresh, not 2^32 ms old.
+ * Time is counted in kernel ticks (jiffies): the program reads them with one load, where even the
+ * coarse clock is a call. Is a flow idle at `now` that was last seen at `seen`? Another CPU may
+ * see the next tick a moment earlier, so a flow seen "in the future" is fresh, not 2^32 ticks old.
  */
-#define FG_CLOCK_SLACK_MS 1000
-static inline int fg_flow_is_idle(__u32 seen_ms, __u32 now_ms, __u32 flow_idle_ms)
+#define FG_TICK_SLACK 16
+static inline int fg_flow_is_idle(__u32 seen, __u32 now, __u32 idle_ticks)
 {
-	return now_ms - seen_ms + FG_CLOCK_SLACK_MS >= flow_idle_ms + FG_CLOCK_SLACK_MS;
+	return now - seen + FG_TICK_SLACK >= idle_ticks + FG_TICK_SLACK;
 }
 
 /* `acl` LPM_TRIE, longest prefix of the source address wins; no match: allow. */
@@ -145,7 +152,7 @@ enum fg_counter {
 /* Set in read-only data before load, the same in both programs. */
 struct fg_bpf_config {
 	__u32 buckets_mask; /* number of buckets - 1, a power of two - 1 */
-	__u32 flow_idle_ms; /* 1 .. 2^30 */
+	__u32 idle_ticks;   /* flow_idle in kernel ticks, 1 .. 2^30 */
 	__u32 acl_enabled;  /* 0 or 1; 0 skips the lookup */
 	__u32 hash_seed;    /* seeds the flow hash; random per keeper start */
 };
@@ -183,8 +190,8 @@ enum { FG_FLOW_AFFINITY = 1, FG_FLOW_V4 = 2, FG_FLOW_V6 = 3 };
 #define FG_WIRE_HEADER_BYTES	64
 #define FG_WIRE_AFFINITY_OFFSET 16
 
-_Static_assert(sizeof(struct fg_service_key) == 20, "abi");
-_Static_assert(sizeof(struct fg_service_ref) == 4, "abi");
+_Static_assert(sizeof(struct fg_service) == 24, "abi");
+_Static_assert(FG_SERVICE_ROWS == 1 << (32 - 22), "abi: fg_service_row");
 _Static_assert(sizeof(union fg_slot) == 8, "abi");
 _Static_assert(sizeof(union fg_bucket) == 8, "abi");
 _Static_assert(sizeof(struct fg_table) == 8 + 2 * (FG_TABLE_PRIME + 1), "abi");

@@ -31,7 +31,7 @@ static __always_inline int fg_redirect(struct xdp_md *ctx, __u32 slot)
 static __always_inline int fg_ingress_steer(struct xdp_md *ctx)
 {
 	void *end = (void *)(long)ctx->data_end;
-	const struct fg_service_ref *ref;
+	const struct fg_service *service;
 	struct fg_datagram datagram = {};
 	struct fg_udp_part part = {};
 	enum fg_shape shape;
@@ -39,10 +39,10 @@ static __always_inline int fg_ingress_steer(struct xdp_md *ctx)
 	shape = fg_parse((void *)(long)ctx->data, end, &datagram, &part);
 	if (shape == FG_SHAPE_OTHER)
 		return fg_verdict(FG_COUNTER_XDP_PASS_OTHER, XDP_PASS);
-	ref = shape == FG_SHAPE_DATAGRAM
-		      ? fg_find_service(datagram.daddr, datagram.dport, IPPROTO_UDP)
-		      : fg_find_service(datagram.daddr, 0, FG_PROTO_ANY);
-	if (!ref)
+	service = shape == FG_SHAPE_DATAGRAM
+			  ? fg_find_service(datagram.daddr, datagram.dport, IPPROTO_UDP)
+			  : fg_find_service(datagram.daddr, 0, FG_PROTO_ANY);
+	if (!service)
 		return fg_verdict(FG_COUNTER_XDP_PASS_OTHER, XDP_PASS);
 	if (fg_is_denied(datagram.saddr))
 		return fg_verdict(FG_COUNTER_XDP_DROP_ACL, XDP_DROP);
@@ -56,13 +56,22 @@ static __always_inline int fg_ingress_steer(struct xdp_md *ctx)
 	case FG_REQUEST_OURS:
 		break;
 	}
-	return fg_redirect(ctx, fg_pick(ref->service, fg_flow_hash(&datagram, ref->service)));
+	return fg_redirect(ctx,
+			   fg_pick(service->service, fg_flow_hash(&datagram, service->service)));
 }
 
 SEC("xdp")
 int fg_ingress(struct xdp_md *ctx)
 {
 	return fg_ingress_steer(ctx);
+}
+
+/* For user space, by BPF_PROG_TEST_RUN: the tick that buckets are stamped with. */
+SEC("xdp")
+int fg_clock(struct xdp_md *ctx)
+{
+	(void)ctx;
+	return fg_now();
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

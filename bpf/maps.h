@@ -20,7 +20,8 @@ struct fg_table_map {
 	__type(value, struct fg_table);
 };
 
-/* clang 14 describes a struct that only an inner map names by its name alone; this makes it whole. */
+/* clang 14 describes a struct that only an inner map names by its name alone; this makes it whole.
+ */
 const struct fg_table *const fg_table_btf = NULL;
 
 struct {
@@ -31,10 +32,10 @@ struct {
 } live SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, FG_MAX_SERVICE_KEYS);
-	__type(key, struct fg_service_key);
-	__type(value, struct fg_service_ref);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FG_SERVICE_ROWS);
+	__type(key, __u32);
+	__type(value, struct fg_service);
 } services SEC(".maps");
 
 struct {

@@ -41,24 +41,24 @@ static __always_inline bool fg_load_addresses(struct sk_reuseport_md *reuse,
 }
 
 /* Exact address, own family's wildcard, any: as the stack looks sockets up. */
-static __always_inline struct fg_service_ref *fg_find_listener(const struct fg_datagram *datagram)
+static __always_inline const struct fg_service *fg_find_listener(const struct fg_datagram *datagram)
 {
 	__u32 any[4] = {0, 0, 0, 0};
-	struct fg_service_ref *ref;
+	const struct fg_service *service;
 
-	ref = fg_find_service(datagram->daddr, datagram->dport, IPPROTO_UDP);
-	if (!ref && !datagram->is_v6) {
+	service = fg_find_service(datagram->daddr, datagram->dport, IPPROTO_UDP);
+	if (!service && !datagram->is_v6) {
 		any[2] = bpf_htonl(0xffff);
-		ref = fg_find_service(any, datagram->dport, IPPROTO_UDP);
+		service = fg_find_service(any, datagram->dport, IPPROTO_UDP);
 		any[2] = 0;
 	}
-	return ref ?: fg_find_service(any, datagram->dport, IPPROTO_UDP);
+	return service ?: fg_find_service(any, datagram->dport, IPPROTO_UDP);
 }
 
 SEC("sk_reuseport")
 int fg_socket(struct sk_reuseport_md *reuse)
 {
-	const struct fg_service_ref *ref;
+	const struct fg_service *service;
 	struct fg_datagram datagram;
 	struct fg_udp_head head;
 	__u32 slot, index;
@@ -74,11 +74,12 @@ int fg_socket(struct sk_reuseport_md *reuse)
 	datagram.affinity = head.wire[2];
 	if (fg_is_denied(datagram.saddr))
 		return fg_drop(FG_COUNTER_SOCK_DROP_ACL);
-	ref = fg_find_listener(&datagram);
-	slot = ref ? fg_pick(ref->service, fg_flow_hash(&datagram, ref->service)) : FG_SLOT_NONE;
+	service = fg_find_listener(&datagram);
+	slot = service ? fg_pick(service->service, fg_flow_hash(&datagram, service->service))
+		       : FG_SLOT_NONE;
 	if (slot >= FG_MAX_SLOTS)
 		return fg_drop(FG_COUNTER_SOCK_DROP_NO_SLOT);
-	index = slot * FG_MAX_LISTENERS + ref->listener;
+	index = slot * FG_MAX_LISTENERS + service->listener;
 	if (bpf_sk_select_reuseport(reuse, &socks_udp, &index, 0))
 		return fg_drop(FG_COUNTER_SOCK_DROP_NO_SLOT);
 	fg_count(FG_COUNTER_SOCK_STEERED);

@@ -33,8 +33,9 @@ const volatile struct fg_bpf_config fg_config;
 #define FG_PROBES     16
 #define FG_PROBE_STEP 3571 /* < FG_TABLE_PRIME: an own position for each probe */
 
-/* One aligned 8-byte load, which cannot tear. */
-#define FG_READ_WORD(from) (*(const volatile __u64 *)&(from))
+/* One aligned 8-byte access, which cannot tear. */
+#define FG_READ_WORD(from)	 (*(const volatile __u64 *)&(from))
+#define FG_WRITE_WORD(to, value) (*(volatile __u64 *)&(to) = (value))
 
 static __always_inline void fg_count(__u32 counter)
 {
@@ -44,20 +45,29 @@ static __always_inline void fg_count(__u32 counter)
 		(*value)++;
 }
 
-static __always_inline __u32 fg_now_ms(void)
+static __always_inline __u32 fg_now(void)
 {
-	return bpf_ktime_get_coarse_ns() / 1000000;
+	return bpf_jiffies64();
 }
 
-/* The service that listens at the datagram's destination; `port` 0 with FG_PROTO_ANY: any of that
- * address. */
-static __always_inline struct fg_service_ref *fg_find_service(const __u32 daddr[4], __u16 port,
-							      __u8 proto)
+/* Who listens at this address; `port` 0 with FG_PROTO_ANY: anybody there? */
+static __always_inline const struct fg_service *fg_find_service(const __u32 addr[4], __u16 port,
+								__u8 proto)
 {
-	struct fg_service_key key = {.port = port, .proto = proto};
+	__u32 row = fg_service_row(addr, port);
 
-	__builtin_memcpy(key.addr, daddr, 16);
-	return bpf_map_lookup_elem(&services, &key);
+	for (int probe = 0; probe < FG_SERVICE_PROBES; probe++) {
+		__u32 index = (row + probe) & (FG_SERVICE_ROWS - 1);
+		const struct fg_service *service = bpf_map_lookup_elem(&services, &index);
+
+		if (!service || !service->proto)
+			return NULL;
+		if (service->addr[3] == addr[3] && service->port == port &&
+		    service->proto == proto && service->addr[2] == addr[2] &&
+		    service->addr[1] == addr[1] && service->addr[0] == addr[0])
+			return service;
+	}
+	return NULL;
 }
 
 static __always_inline bool fg_is_denied(const __u32 saddr[4])
@@ -149,16 +159,16 @@ static __always_inline bool fg_find_slot(__u32 service, __u32 hash, union fg_buc
 
 /* Step 3. `seen` is the bucket's word as step 2 read it. */
 static __always_inline __u32 fg_claim(union fg_bucket *bucket, union fg_bucket seen, __u32 service,
-				      __u32 hash, __u32 now_ms)
+				      __u32 hash, __u32 now)
 {
-	union fg_bucket mine = {.seen_ms = now_ms}, winner;
+	union fg_bucket mine = {.seen = now}, winner;
 
 	if (!fg_find_slot(service, hash, &mine))
 		return FG_SLOT_NONE;
 	winner.word = __sync_val_compare_and_swap(&bucket->word, seen.word, mine.word);
 	if (winner.word != seen.word)
 		return fg_is_kept(winner) ? winner.slot : mine.slot;
-	if (!seen.generation || fg_flow_is_idle(seen.seen_ms, now_ms, fg_config.flow_idle_ms))
+	if (!seen.generation || fg_flow_is_idle(seen.seen, now, fg_config.idle_ticks))
 		fg_count(FG_COUNTER_FLOW_NEW);
 	else
 		fg_count(FG_COUNTER_FLOW_MOVED);
@@ -168,21 +178,21 @@ static __always_inline __u32 fg_claim(union fg_bucket *bucket, union fg_bucket s
 /* The slot for a flow of this hash, or FG_SLOT_NONE where no worker serves. */
 static __always_inline __u32 fg_pick(__u32 service, __u64 hash)
 {
-	__u32 index = (hash >> 32) & fg_config.buckets_mask, now_ms;
-	union fg_bucket *bucket = bpf_map_lookup_elem(&buckets, &index), seen, fresh;
+	__u32 index = (hash >> 32) & fg_config.buckets_mask, now;
+	union fg_bucket *bucket = bpf_map_lookup_elem(&buckets, &index), seen;
 
 	if (!bucket)
 		return FG_SLOT_NONE;
 	seen.word = FG_READ_WORD(bucket->word);
-	now_ms = fg_now_ms();
-	if (fg_flow_is_idle(seen.seen_ms, now_ms, fg_config.flow_idle_ms) || !fg_is_kept(seen))
-		return fg_claim(bucket, seen, service, hash, now_ms);
+	now = fg_now();
+	if (fg_flow_is_idle(seen.seen, now, fg_config.idle_ticks) || !fg_is_kept(seen))
+		return fg_claim(bucket, seen, service, hash, now);
 	/* Hot buckets are written eight times per flow_idle, not per packet: their cache line stays
-	 * shared between CPUs. Losing this race to another CPU changes nothing. */
-	if (fg_flow_is_idle(seen.seen_ms, now_ms, fg_config.flow_idle_ms / 8)) {
-		fresh = seen;
-		fresh.seen_ms = now_ms;
-		__sync_val_compare_and_swap(&bucket->word, seen.word, fresh.word);
+	 * shared between CPUs. A plain store may undo another CPU's claim only where that CPU found
+	 * the slot no longer kept (then the next request moves the flow again) or the flow idle. */
+	if (fg_flow_is_idle(seen.seen, now, fg_config.idle_ticks / 8)) {
+		seen.seen = now;
+		FG_WRITE_WORD(bucket->word, seen.word);
 	}
 	return seen.slot;
 }

@@ -29,7 +29,7 @@
 #include "userspace/protocol/wire.h"
 #include "ingress.skel.h"
 
-#define FX_IDLE_MS    60000
+#define FX_IDLE_MS    600000 /* so that a thousand ticks are well below an eighth */
 #define FX_BUCKETS    12
 #define FX_SEED	      0x5eed
 #define FX_GENERATION 1
@@ -339,12 +339,12 @@ static inline void fx_set_bucket(struct fx *fx, uint32_t index, union fg_bucket 
 	assert_int_equal(bpf_map_update_elem(fx->steering.buckets, &index, &value, BPF_ANY), 0);
 }
 
-static inline uint32_t fx_now_ms(void)
+static inline uint32_t fx_now(struct fx *fx)
 {
-	struct timespec now;
+	uint32_t tick;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
+	assert_int_equal(fg_steering_now(&fx->steering, &tick), 0);
+	return tick;
 }
 
 #endif

@@ -7,6 +7,7 @@
 #include <linux/if_link.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 #include "ingress.skel.h"
 #include "socket.skel.h"
@@ -68,13 +69,23 @@ static int explain_load(struct fg_error *error, int err, const char *what)
 			    what, strerror(-err), warning[0] ? warning : "no more is known");
 }
 
-static struct fg_bpf_config bpf_config(const struct fg_steering_config *config)
+/* The coarse clock advances once per tick, so its resolution is the tick. */
+static uint32_t ticks_from_ms(uint32_t ms)
+{
+	struct timespec tick;
+
+	if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) || tick.tv_nsec <= 0)
+		tick.tv_nsec = 1000000;
+	return (ms * 1000000ULL + tick.tv_nsec - 1) / tick.tv_nsec;
+}
+
+static struct fg_bpf_config bpf_config(const struct fg_steering *steering)
 {
 	return (struct fg_bpf_config){
-		.buckets_mask = (1U << config->buckets_log2) - 1,
-		.flow_idle_ms = config->flow_idle_ms,
-		.acl_enabled = config->acl_enabled,
-		.hash_seed = config->hash_seed,
+		.buckets_mask = (1U << steering->config.buckets_log2) - 1,
+		.idle_ticks = steering->idle_ticks,
+		.acl_enabled = steering->config.acl_enabled,
+		.hash_seed = steering->config.hash_seed,
 	};
 }
 
@@ -88,7 +99,7 @@ static int load_ingress(struct fg_steering *steering, struct fg_error *error)
 	if (!ingress)
 		return explain_load(error, -errno, "the XDP program");
 	steering->ingress = ingress;
-	*(struct fg_bpf_config *)&ingress->rodata->fg_config = bpf_config(&steering->config);
+	*(struct fg_bpf_config *)&ingress->rodata->fg_config = bpf_config(steering);
 	err = bpf_map__set_max_entries(ingress->maps.buckets, 1U << steering->config.buckets_log2);
 	if (!err)
 		err = ingress_bpf__load(ingress);
@@ -133,8 +144,7 @@ static int load_socket(struct fg_steering *steering, struct fg_error *error)
 	steering->socket = socket_bpf__open();
 	if (!steering->socket)
 		return explain_load(error, -errno, "the socket program");
-	*(struct fg_bpf_config *)&steering->socket->rodata->fg_config =
-		bpf_config(&steering->config);
+	*(struct fg_bpf_config *)&steering->socket->rodata->fg_config = bpf_config(steering);
 	err = share_maps(steering);
 	if (!err)
 		err = socket_bpf__load(steering->socket);
@@ -187,6 +197,7 @@ int fg_steering_open(struct fg_steering *steering, const struct fg_steering_conf
 	if (pins < 0)
 		return pins;
 	steering->config = *config;
+	steering->idle_ticks = ticks_from_ms(config->flow_idle_ms);
 	steering->pins = pins;
 	steering->link = -1;
 	libbpf_set_print(keep_first_warning);

@@ -36,9 +36,10 @@ struct fg_steering {
 	struct socket_bpf *socket;
 	struct fg_steering_config config;
 	int live, services, slots, xsks, socks_udp, buckets, acl, counters; /* map fds */
-	int reuseport; /* fd of the sk_reuseport program, for SO_ATTACH_REUSEPORT_EBPF */
-	int link;      /* fd of the XDP link, -1 when not attached */
-	int pins;      /* fd of pin_dir, flock-ed: one keeper per directory */
+	int reuseport;	     /* fd of the sk_reuseport program, for SO_ATTACH_REUSEPORT_EBPF */
+	int link;	     /* fd of the XDP link, -1 when not attached */
+	int pins;	     /* fd of pin_dir, flock-ed: one keeper per directory */
+	uint32_t idle_ticks; /* config.flow_idle_ms in kernel ticks, rounded up */
 	const union fg_bucket *bucket_words; /* mapped read-only; buckets_log2 says how many */
 	union fg_slot *slot_words;	     /* (FG_MAX_SLOTS), mapped */
 };
@@ -61,8 +62,12 @@ void fg_steering_close(struct fg_steering *steering);
 int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
 		       struct fg_error *error);
 
-/* Announces a UDP address (IPv4 or IPv6; port in network order) of a service; 0.0.0.0 and :: are
- * wildcards. -EINVAL: another family, port 0, or an index out of range. */
+/*
+ * Announces a UDP address (IPv4 or IPv6; port in network order) of a service; 0.0.0.0 and :: are
+ * wildcards. Before the programs are attached. An address that is there already gets the new
+ * service and listener. -EINVAL: another family, port 0, or an index out of range; -ENOSPC: too
+ * many.
+ */
 int fg_steering_listen(const struct fg_steering *steering, const struct sockaddr_storage *address,
 		       uint16_t service, uint16_t listener);
 /* Adds a prefix; bits counts within the address's own family. */
@@ -99,11 +104,14 @@ int fg_steering_table(const struct fg_steering *steering, uint16_t service, stru
  * Errors as fg_steering_table. */
 int fg_steering_fence(const struct fg_steering *steering, uint16_t service);
 
+/* *tick: the kernel's tick now, as buckets are stamped with. */
+int fg_steering_now(const struct fg_steering *steering, uint32_t *tick);
+
 /*
  * Counts, per slot, the buckets whose flow is on that slot's present generation and not idle:
  * flows[FG_MAX_SLOTS]. Reads all buckets (8 MiB by default): about a millisecond.
  */
-void fg_steering_flows(const struct fg_steering *steering, uint32_t flows[FG_MAX_SLOTS]);
+int fg_steering_flows(const struct fg_steering *steering, uint32_t flows[FG_MAX_SLOTS]);
 /* Sums each counter over all CPUs: totals[FG_COUNTER_COUNT]. */
 int fg_steering_counters(const struct fg_steering *steering, uint64_t totals[FG_COUNTER_COUNT]);
 /* "xdp_steered" and its help. Static strings. */

@@ -35,24 +35,42 @@ static bool is_wildcard(const uint8_t addr[16], int first_bit)
 	return !memcmp(addr + first_bit / 8, zero, 16 - first_bit / 8);
 }
 
+/* Puts it in the first row of its probe sequence that is free or holds the same address. */
+static int put_service(const struct fg_steering *steering, const struct fg_service *service)
+{
+	uint32_t row = fg_service_row(service->addr, service->port);
+
+	for (uint32_t probe = 0; probe < FG_SERVICE_PROBES; probe++) {
+		uint32_t index = (row + probe) & (FG_SERVICE_ROWS - 1);
+		struct fg_service there;
+		int err = bpf_map_lookup_elem(steering->services, &index, &there);
+
+		if (err)
+			return err;
+		if (!there.proto || (!memcmp(there.addr, service->addr, sizeof(there.addr)) &&
+				     there.port == service->port && there.proto == service->proto))
+			return bpf_map_update_elem(steering->services, &index, service, BPF_ANY);
+	}
+	return -ENOSPC;
+}
+
 int fg_steering_listen(const struct fg_steering *steering, const struct sockaddr_storage *address,
 		       uint16_t service, uint16_t listener)
 {
-	struct fg_service_ref ref = {.service = service, .listener = listener};
-	struct fg_service_key key = {.proto = IPPROTO_UDP};
-	int err, first_bit = key_address(address, key.addr);
+	struct fg_service entry = {.service = service, .listener = listener, .proto = IPPROTO_UDP};
+	int err, first_bit = key_address(address, (uint8_t *)entry.addr);
 
 	/* The port stands at the same place in both families. */
-	key.port = ((const struct sockaddr_in *)address)->sin_port;
-	if (first_bit < 0 || !key.port || service >= FG_MAX_SERVICES ||
+	entry.port = ((const struct sockaddr_in *)address)->sin_port;
+	if (first_bit < 0 || !entry.port || service >= FG_MAX_SERVICES ||
 	    listener >= FG_MAX_LISTENERS)
 		return -EINVAL;
-	err = bpf_map_update_elem(steering->services, &key, &ref, BPF_ANY);
-	if (err || is_wildcard(key.addr, first_bit))
+	err = put_service(steering, &entry);
+	if (err || is_wildcard((const uint8_t *)entry.addr, first_bit))
 		return err;
-	key.port = 0;
-	key.proto = FG_PROTO_ANY;
-	return bpf_map_update_elem(steering->services, &key, &ref, BPF_ANY);
+	entry.port = 0;
+	entry.proto = FG_PROTO_ANY;
+	return put_service(steering, &entry);
 }
 
 int fg_steering_acl(const struct fg_steering *steering, const struct sockaddr_storage *address,
@@ -228,20 +246,26 @@ int fg_steering_fence(const struct fg_steering *steering, uint16_t service)
 	return err;
 }
 
-/* As the programs read it; a time namespace with an offset would part the two. */
-static uint32_t now_coarse_ms(void)
+int fg_steering_now(const struct fg_steering *steering, uint32_t *tick)
 {
-	struct timespec now;
+	uint8_t frame[64] = {0};
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = sizeof(frame),
+		    .repeat = 1);
+	int err = bpf_prog_test_run_opts(bpf_program__fd(steering->ingress->progs.fg_clock),
+					 &options);
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint32_t)(now.tv_sec * 1000ULL + now.tv_nsec / 1000000);
+	*tick = options.retval;
+	return err;
 }
 
-void fg_steering_flows(const struct fg_steering *steering, uint32_t flows[FG_MAX_SLOTS])
+int fg_steering_flows(const struct fg_steering *steering, uint32_t flows[FG_MAX_SLOTS])
 {
-	uint32_t count = 1U << steering->config.buckets_log2, now_ms = now_coarse_ms();
+	uint32_t count = 1U << steering->config.buckets_log2, now;
 	uint16_t generations[FG_MAX_SLOTS];
+	int err = fg_steering_now(steering, &now);
 
+	if (err)
+		return err;
 	for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++) {
 		union fg_slot value = {.word = 0};
 
@@ -256,9 +280,10 @@ void fg_steering_flows(const struct fg_steering *steering, uint32_t flows[FG_MAX
 		if (!bucket.generation || bucket.slot >= FG_MAX_SLOTS)
 			continue;
 		if (generations[bucket.slot] == bucket.generation &&
-		    !fg_flow_is_idle(bucket.seen_ms, now_ms, steering->config.flow_idle_ms))
+		    !fg_flow_is_idle(bucket.seen, now, steering->idle_ticks))
 			flows[bucket.slot]++;
 	}
+	return 0;
 }
 
 int fg_steering_counters(const struct fg_steering *steering, uint64_t totals[FG_COUNTER_COUNT])

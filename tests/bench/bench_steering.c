@@ -1,0 +1,302 @@
+/*
+ * What steering costs per packet, by BPF_PROG_TEST_RUN, beside two references in the same run: a
+ * program that parses the same headers and passes, and the same pick over an LRU_HASH. Rounds
+ * are interleaved, so that a disturbance hits all; ratios are taken within a round.
+ */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_link.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "bpf/abi.h"
+#include "sched/maglev.h"
+#include "steering.skel.h"
+
+#define ROUNDS	    15
+#define SLOTS	    2
+#define DADDR	    0x0a000001
+#define PORT	    9000
+#define FRAME_BYTES (14 + 20 + 8 + FG_WIRE_HEADER_BYTES)
+
+enum kind { PARSE, STEER, LRU, KINDS };
+
+struct load {
+	const char *name, *text;
+	uint32_t idle_ticks;
+	uint32_t packets; /* per round */
+	uint32_t warm;	  /* packets before the first round */
+	double aim;	  /* x PARSE */
+	struct steering_bpf *skeleton;
+	int programs[KINDS];
+	uint8_t frames[KINDS][FRAME_BYTES]; /* the generator's state goes on from run to run */
+	double ns[KINDS][ROUNDS];
+};
+
+static struct load loads[] = {
+	{"hot", "one flow, again and again", 250, 2000000, 100000, 2.2, NULL, {0}, {{0}}, {{0}}},
+	{"million",
+	 "a million flows at random",
+	 1000,
+	 2000000,
+	 8000000,
+	 4.5,
+	 NULL,
+	 {0},
+	 {{0}},
+	 {{0}}},
+	/* After one tick a bucket is free again, so nearly every packet begins a flow. */
+	{"new", "nothing but new flows", 1, 1000000, 2000000, 5.0, NULL, {0}, {{0}}, {{0}}},
+};
+#define LOADS	(sizeof(loads) / sizeof(loads[0]))
+#define LRU_AIM 0.35
+
+static void must(int ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "bench_steering: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+/* A request from 0.0.0.0:0 to DADDR:PORT. */
+static void make_frame(uint8_t frame[FRAME_BYTES])
+{
+	uint16_t type = htons(ETH_P_IP), ip_bytes = htons(FRAME_BYTES - 14);
+	uint16_t udp_bytes = htons(8 + FG_WIRE_HEADER_BYTES), port = htons(PORT);
+	uint32_t daddr = htonl(DADDR), magic = FG_WIRE_MAGIC;
+
+	memset(frame, 0, FRAME_BYTES);
+	memcpy(frame + 12, &type, 2);
+	frame[14] = 0x45;
+	memcpy(frame + 16, &ip_bytes, 2);
+	frame[23] = IPPROTO_UDP;
+	memcpy(frame + 30, &daddr, 4);
+	memcpy(frame + 36, &port, 2);
+	memcpy(frame + 38, &udp_bytes, 2);
+	memcpy(frame + 42, &magic, 4);
+	frame[46] = FG_WIRE_VERSION;
+	frame[47] = FG_WIRE_REQUEST;
+}
+
+static void fill_maps(const struct steering_bpf *skeleton)
+{
+	struct fg_service service = {.addr = {[2] = htonl(0xffff), [3] = htonl(DADDR)},
+				     .port = htons(PORT),
+				     .proto = IPPROTO_UDP};
+	uint32_t row = fg_service_row(service.addr, service.port);
+	static const uint16_t slots[SLOTS] = {0, 1};
+	static struct fg_table table;
+	uint32_t zero = 0;
+	int inner;
+
+	must(!bpf_map_update_elem(bpf_map__fd(skeleton->maps.services), &row, &service, BPF_ANY),
+	     "services");
+	fg_maglev_build(&table, 1, 1, slots, SLOTS);
+	inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, NULL, 4, sizeof(table), 1, NULL);
+	must(inner >= 0 && !bpf_map_update_elem(inner, &zero, &table, BPF_ANY), "table");
+	must(!bpf_map_update_elem(bpf_map__fd(skeleton->maps.live), &zero, &inner, BPF_ANY),
+	     "live");
+	for (uint32_t slot = 0; slot < SLOTS; slot++) {
+		union fg_slot value = {.generation = 1, .state = FG_SLOT_SERVING};
+		uint32_t xsk_key = slot * FG_MAX_QUEUES;
+		int xsk = socket(AF_XDP, SOCK_RAW, 0);
+
+		must(!bpf_map_update_elem(bpf_map__fd(skeleton->maps.slots), &slot, &value,
+					  BPF_ANY),
+		     "slots");
+		must(xsk >= 0 && !bpf_map_update_elem(bpf_map__fd(skeleton->maps.xsks), &xsk_key,
+						      &xsk, BPF_ANY),
+		     "xsks");
+	}
+}
+
+static void open_load(struct load *load)
+{
+	struct fg_bpf_config config = {.buckets_mask = (1U << FG_BUCKETS_LOG2) - 1,
+				       .idle_ticks = load->idle_ticks,
+				       .hash_seed = 1};
+	static const char *const prefixes[KINDS] = {"parse", "steer", "lru"};
+	static const char *const suffixes[LOADS] = {"one", "random", "new"};
+
+	load->skeleton = steering_bpf__open();
+	must(load->skeleton != NULL, "open");
+	memcpy((void *)&load->skeleton->rodata->fg_config, &config, sizeof(config));
+	must(!steering_bpf__load(load->skeleton), "load (root?)");
+	fill_maps(load->skeleton);
+	for (int kind = 0; kind < KINDS; kind++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%s_%s", prefixes[kind], suffixes[load - loads]);
+		load->programs[kind] = bpf_program__fd(
+			bpf_object__find_program_by_name(load->skeleton->obj, name));
+		must(load->programs[kind] >= 0, name);
+		make_frame(load->frames[kind]);
+	}
+}
+
+static uint64_t flows_begun(const struct load *load)
+{
+	int cpus = libbpf_num_possible_cpus();
+	uint32_t key = FG_COUNTER_FLOW_NEW;
+	uint64_t values[cpus], sum = 0;
+
+	must(!bpf_map_lookup_elem(bpf_map__fd(load->skeleton->maps.counters), &key, values),
+	     "counters");
+	for (int cpu = 0; cpu < cpus; cpu++)
+		sum += values[cpu];
+	return sum;
+}
+
+static double cpu_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec * 1e9 + now.tv_nsec;
+}
+
+/* CPU time of one packet, without what other processes took. */
+static double run(struct load *load, int kind, uint32_t packets)
+{
+	uint8_t out[FRAME_BYTES];
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = load->frames[kind],
+		    .data_size_in = FRAME_BYTES, .data_out = out, .data_size_out = sizeof(out),
+		    .repeat = packets);
+	double started = cpu_ns();
+
+	must(!bpf_prog_test_run_opts(load->programs[kind], &options), "test run");
+	started = cpu_ns() - started;
+	errno = EPROTO;
+	must(options.retval == (kind == PARSE ? XDP_PASS : XDP_REDIRECT), "wrong verdict");
+	memcpy(load->frames[kind], out, FRAME_BYTES);
+	return started / packets;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(const double *values, double *worst)
+{
+	double sorted[ROUNDS];
+
+	memcpy(sorted, values, sizeof(sorted));
+	qsort(sorted, ROUNDS, sizeof(*sorted), by_value);
+	if (worst)
+		*worst = sorted[ROUNDS - 1];
+	return sorted[ROUNDS / 2];
+}
+
+static double ratio(const struct load *load, int kind, double *worst)
+{
+	double ratios[ROUNDS];
+
+	for (int round = 0; round < ROUNDS; round++)
+		ratios[round] = load->ns[STEER][round] / load->ns[kind][round];
+	return median(ratios, worst);
+}
+
+static void measure(void)
+{
+	for (struct load *load = loads; load < loads + LOADS; load++)
+		for (int kind = 0; kind < KINDS; kind++)
+			run(load, kind, load->warm);
+	for (int round = 0; round < ROUNDS; round++)
+		for (struct load *load = loads; load < loads + LOADS; load++)
+			for (int kind = 0; kind < KINDS; kind++)
+				load->ns[kind][round] = run(load, kind, load->packets);
+}
+
+/* Of the steered packets of load `new`, the share that began a flow. */
+static double share_new(struct load *load)
+{
+	uint64_t before = flows_begun(load);
+
+	run(load, STEER, load->packets);
+	return (double)(flows_begun(load) - before) / load->packets;
+}
+
+static void print_table(void)
+{
+	printf("%-28s %10s %10s %10s %8s %8s %6s %8s %6s\n", "ns per packet, median of 15", "parse",
+	       "steer", "lru_hash", "x parse", "worst", "aim", "x lru", "aim");
+	for (const struct load *load = loads; load < loads + LOADS; load++) {
+		double worst, over_parse = ratio(load, PARSE, &worst);
+
+		printf("%-28s %10.1f %10.1f %10.1f %8.2f %8.2f %6.1f %8.2f %6.2f\n", load->text,
+		       median(load->ns[PARSE], NULL), median(load->ns[STEER], NULL),
+		       median(load->ns[LRU], NULL), over_parse, worst, load->aim,
+		       ratio(load, LRU, NULL), LRU_AIM);
+	}
+	printf("%.1f %% of the packets of \"%s\" began a flow\n",
+	       100 * share_new(&loads[LOADS - 1]), loads[LOADS - 1].text);
+}
+
+static void print_metric(FILE *file, const struct load *load, int kind, double aim, bool last)
+{
+	static const char *const names[KINDS] = {"parse and pass", NULL, "pick over LRU_HASH"};
+	double worst, value = ratio(load, kind, &worst);
+
+	fprintf(file,
+		"  {\"metric\": \"steer %s vs %s\", \"value\": %.1f, \"unit\": \"ns/packet\", "
+		"\"reference\": %.1f, \"ratio\": %.3f, \"worst_ratio\": %.3f, \"aim\": %.2f, "
+		"\"met\": %s}%s\n",
+		load->name, names[kind], median(load->ns[STEER], NULL),
+		median(load->ns[kind], NULL), value, worst, aim, value <= aim ? "true" : "false",
+		last ? "" : ",");
+}
+
+static void write_json(void)
+{
+	const char *build = getenv("BUILD") ?: "build";
+	char path[4096];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/bench", build);
+	mkdir(path, 0777);
+	snprintf(path, sizeof(path), "%s/bench/steering.json", build);
+	file = fopen(path, "w");
+	must(file != NULL, path);
+	fprintf(file, "[\n");
+	for (const struct load *load = loads; load < loads + LOADS; load++) {
+		print_metric(file, load, PARSE, load->aim, false);
+		print_metric(file, load, LRU, LRU_AIM, load == loads + LOADS - 1);
+	}
+	fprintf(file, "]\n");
+	must(!fclose(file), path);
+	printf("written to %s\n", path);
+}
+
+static void stay_on_this_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	must(!sched_setaffinity(0, sizeof(set), &set), "sched_setaffinity");
+}
+
+int main(void)
+{
+	stay_on_this_cpu();
+	for (struct load *load = loads; load < loads + LOADS; load++)
+		open_load(load);
+	measure();
+	print_table();
+	write_json();
+	for (struct load *load = loads; load < loads + LOADS; load++)
+		steering_bpf__destroy(load->skeleton);
+	return 0;
+}

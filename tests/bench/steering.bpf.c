@@ -1,0 +1,139 @@
+/*
+ * steering.bpf.c: the programs that bench_steering.c times.
+ *
+ * Each comes thrice: over one packet, over a million flows at random, over flows that are all new.
+ * The packet itself carries the generator's state (in the request id), so choosing a flow costs two
+ * loads, a multiplication and two stores, in the reference as in the measured program.
+ */
+#include "bpf/ingress.bpf.c"
+
+/* Ethernet, IPv4 without options, UDP: the one packet that the benchmark sends. */
+struct frame {
+	struct ethhdr ethernet;
+	struct iphdr ip;
+	struct udphdr udp;
+	__u8 wire[24];
+	__u64 state; /* the request id */
+} __attribute__((packed));
+
+/* The reference: a flow table as one would make it with the kernel's LRU hash. Twice as many
+ * entries as flows, so that it need not evict while a million flows come back. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 21);
+	__type(key, struct fg_flow_v4);
+	__type(value, union fg_bucket);
+} flows SEC(".maps");
+
+static __always_inline struct frame *frame_of(struct xdp_md *ctx)
+{
+	struct frame *frame = (void *)(long)ctx->data;
+
+	return (void *)(frame + 1) > (void *)(long)ctx->data_end ? NULL : frame;
+}
+
+/* One of 2^20 flows (constants: Knuth, "MMIX"). */
+static __always_inline void random_flow(struct xdp_md *ctx)
+{
+	struct frame *frame = frame_of(ctx);
+
+	if (!frame)
+		return;
+	frame->state = frame->state * 6364136223846793005ULL + 1442695040888963407ULL;
+	frame->ip.saddr = frame->state >> 44;
+}
+
+/* A flow that never was. */
+static __always_inline void new_flow(struct xdp_md *ctx)
+{
+	struct frame *frame = frame_of(ctx);
+
+	if (!frame)
+		return;
+	frame->state++;
+	frame->ip.saddr = frame->state;
+	frame->udp.source = frame->state >> 32;
+}
+
+/* What any such program must do at least: read the headers, and pass. */
+static __always_inline int parse_only(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	struct fg_datagram datagram = {};
+	struct fg_udp_part part = {};
+
+	if (fg_parse((void *)(long)ctx->data, end, &datagram, &part) != FG_SHAPE_DATAGRAM)
+		return XDP_DROP;
+	if (fg_parse_request(&part, end, &datagram) != FG_REQUEST_OURS)
+		return XDP_DROP;
+	return XDP_PASS;
+}
+
+/* fg_pick over `flows` in place of `buckets`. */
+static __always_inline __u32 pick_lru(const struct fg_datagram *datagram, __u32 service, __u64 hash)
+{
+	struct fg_flow_v4 key = {.saddr = datagram->saddr[3],
+				 .daddr = datagram->daddr[3],
+				 .sport = datagram->sport,
+				 .dport = datagram->dport,
+				 .service = service,
+				 .kind = FG_FLOW_V4};
+	union fg_bucket *flow = bpf_map_lookup_elem(&flows, &key), word;
+	__u32 now = fg_now();
+
+	if (flow) {
+		word.word = FG_READ_WORD(flow->word);
+		if (!fg_flow_is_idle(word.seen, now, fg_config.idle_ticks) && fg_is_kept(word)) {
+			if (fg_flow_is_idle(word.seen, now, fg_config.idle_ticks / 8))
+				flow->seen = now;
+			return word.slot;
+		}
+	}
+	word.word = 0;
+	if (!fg_find_slot(service, hash, &word))
+		return FG_SLOT_NONE;
+	word.seen = now;
+	bpf_map_update_elem(&flows, &key, &word, BPF_ANY);
+	fg_count(FG_COUNTER_FLOW_NEW);
+	return word.slot;
+}
+
+static __always_inline int steer_lru(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	const struct fg_service *service;
+	struct fg_datagram datagram = {};
+	struct fg_udp_part part = {};
+
+	if (fg_parse((void *)(long)ctx->data, end, &datagram, &part) != FG_SHAPE_DATAGRAM)
+		return XDP_DROP;
+	service = fg_find_service(datagram.daddr, datagram.dport, IPPROTO_UDP);
+	if (!service || fg_parse_request(&part, end, &datagram) != FG_REQUEST_OURS)
+		return XDP_DROP;
+	return fg_redirect(ctx, pick_lru(&datagram, service->service,
+					 fg_flow_hash(&datagram, service->service)));
+}
+
+#define PROGRAMS(name, prepare)                                                                    \
+	SEC("xdp")                                                                                 \
+	int parse_##name(struct xdp_md *ctx)                                                       \
+	{                                                                                          \
+		prepare;                                                                           \
+		return parse_only(ctx);                                                            \
+	}                                                                                          \
+	SEC("xdp")                                                                                 \
+	int steer_##name(struct xdp_md *ctx)                                                       \
+	{                                                                                          \
+		prepare;                                                                           \
+		return fg_ingress_steer(ctx);                                                      \
+	}                                                                                          \
+	SEC("xdp")                                                                                 \
+	int lru_##name(struct xdp_md *ctx)                                                         \
+	{                                                                                          \
+		prepare;                                                                           \
+		return steer_lru(ctx);                                                             \
+	}
+
+PROGRAMS(one, (void)0)
+PROGRAMS(random, random_flow(ctx))
+PROGRAMS(new, new_flow(ctx))
