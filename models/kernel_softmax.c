@@ -8,7 +8,8 @@
 
 static void softmax_row(const float *in, float *out, uint32_t count)
 {
-	float max = -INFINITY, sum = 0.0f;
+	float max = -INFINITY;
+	double sum = 0.0;
 
 	for (uint32_t i = 0; i < count; i++)
 		max = fg_get(in, i) > max ? fg_get(in, i) : max;
@@ -20,7 +21,7 @@ static void softmax_row(const float *in, float *out, uint32_t count)
 		sum += e;
 	}
 	for (uint32_t i = 0; i < count; i++)
-		fg_put(out, i, fg_get(out, i) / sum);
+		fg_put(out, i, (float)(fg_get(out, i) / sum));
 }
 
 #else
