@@ -1,4 +1,4 @@
-/* The report of a load, derived from its samples. docs/load.md says what each key means. */
+/* The report of a load, derived from its samples. flipgate(1) says what each key means. */
 #include "tools/cli_load.h"
 
 #include <math.h>
