@@ -16,7 +16,7 @@ struct step {
 /* A set of model versions, each with its plan. */
 struct set {
 	uint32_t count;
-	bool waiting; /* a wanted version is not packed yet; the set holds what is live instead */
+	bool waiting; /* a wanted version is not packed yet; the set holds another instead */
 	struct fg_rollout_entry entries[FG_ROLLOUT_MAX_MODELS];
 };
 
@@ -127,13 +127,36 @@ static bool same_set(const struct set *set, const struct fg_rollout_generation *
 	return true;
 }
 
-/* Each model's wanted version where it is packed, else the live one. */
+/*
+ * The plan to serve a model with, and its version: the wanted one, or while that is not packed the
+ * newest one below it that is, so that neither a start that is under way is lost to each newer
+ * version, nor are all of them when they come faster than they are packed. -1: none.
+ */
+static int usable_plan(struct step *step, const struct fg_rollout_model *model, uint64_t wanted,
+		       uint64_t *version)
+{
+	const struct fg_store_model *found = fg_store_find(step->observed->store, model->name);
+	int plan = fg_rollout_find_plan(step->rollout, step->observed, model->name, wanted);
+	uint32_t i;
+
+	*version = wanted;
+	for (i = found ? found->count : 0; plan < 0 && i > 0; i--) {
+		*version = found->versions[i - 1].version;
+		if (*version < wanted && fg_wanted_stopgap(step->rollout, step->observed->store,
+							   step->config->manual, model, *version))
+			plan = fg_rollout_find_plan(step->rollout, step->observed, model->name,
+						    *version);
+	}
+	return plan;
+}
+
+/* Each model's wanted version, or what is next best; else the live one. */
 static void build_set(struct step *step, const struct fg_rollout_generation *live, struct set *set)
 {
 	const struct fg_rollout_model *model;
 	const struct fg_rollout_entry *now;
 	struct fg_rollout_entry *entry;
-	uint64_t version;
+	uint64_t wanted, version;
 	uint32_t i;
 	int plan;
 
@@ -143,12 +166,10 @@ static void build_set(struct step *step, const struct fg_rollout_generation *liv
 		if (!model->name[0])
 			continue;
 		now = live ? fg_rollout_entry(live, model->name) : NULL;
-		version = fg_wanted_version(step->rollout, step->observed->store,
-					    step->config->manual, model);
-		plan = version ? fg_rollout_find_plan(step->rollout, step->observed, model->name,
-						      version)
-			       : -1;
-		set->waiting |= version && plan < 0;
+		wanted = fg_wanted_version(step->rollout, step->observed->store,
+					   step->config->manual, model);
+		plan = wanted ? usable_plan(step, model, wanted, &version) : -1;
+		set->waiting |= wanted && (plan < 0 || version != wanted);
 		entry = &set->entries[set->count];
 		if (plan >= 0) {
 			memcpy(entry->model, model->name, sizeof(entry->model));
@@ -500,12 +521,13 @@ static bool plan_wanted(struct step *step, uint32_t plan)
 {
 	const struct fg_rollout_plan *seen = &step->observed->plans[plan];
 	struct fg_rollout_model *model = fg_wanted_model(step->rollout, seen->model);
+	uint64_t wanted, version;
 
-	return model &&
-	       fg_wanted_version(step->rollout, step->observed->store, step->config->manual,
-				 model) == seen->version &&
-	       fg_rollout_find_plan(step->rollout, step->observed, seen->model, seen->version) ==
-		       (int)plan;
+	if (!model)
+		return false;
+	wanted = fg_wanted_version(step->rollout, step->observed->store, step->config->manual,
+				   model);
+	return wanted && usable_plan(step, model, wanted, &version) == (int)plan;
 }
 
 /* A plan that is on its way to FREE is never used again, whoever steps: otherwise a DROP that is

@@ -237,7 +237,8 @@ struct fg_rollout_actions {
  *    once, the fault is found by starting them one at a time;
  *  - a DRAINING or KEPT generation that holds just the wanted set is flipped back to, unpacked;
  *  - a LIVE worker that dies leaves the table at once and is started again in its slot;
- *  - a drain ends when no flow is left, or at drain_deadline_ms;
+ *  - a drain ends when no flow is left, or at drain_deadline_ms; when stopping, after a second at
+ *    most, and until then new flows are served as well, because nobody else would;
  *  - a record or slots that a start needs come from the oldest KEPT generation.
  */
 void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observed *observed,

@@ -36,7 +36,6 @@ static bool hangs(const struct fg_rollout_generation *generation, uint32_t w,
 	if (slot->phase != FG_WORK_READY)
 		return slot->spawned_ns + FG_ROLLOUT_START_NS < now_ns;
 	return slot->heartbeat_ns + FG_ROLLOUT_HUNG_NS < now_ns &&
-	       health->suspect_heartbeat == slot->heartbeat_ns &&
 	       health->suspect_ns + FG_ROLLOUT_SUSPECT_NS <= now_ns;
 }
 
@@ -46,7 +45,6 @@ bool fg_rollout_ready(const struct fg_rollout_generation *generation, uint32_t w
 	const struct fg_rollout_slot *slot = &observed->slots[generation->slots[w]];
 
 	return fg_rollout_alive(generation, w, observed) && slot->phase == FG_WORK_READY &&
-	       slot->deaths == generation->health[w].deaths &&
 	       !hangs(generation, w, observed, now_ns);
 }
 
@@ -206,7 +204,7 @@ static void list_not_serving(struct list *list, uint64_t table)
 			    (generation->phase == FG_GENERATION_DRAINING && !ready))
 				add_state(list, slot, generation->id, FG_SLOT_RETIRED);
 			else if (generation->phase == FG_GENERATION_DRAINING &&
-				 (!(table & 1ull << slot) || list->observed->stopping))
+				 !(table & 1ull << slot))
 				add_state(list, slot, generation->id, FG_SLOT_DRAINING);
 		}
 	}

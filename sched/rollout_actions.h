@@ -11,7 +11,7 @@
 /* Worker `w` of the generation has a process, started for this generation. */
 bool fg_rollout_alive(const struct fg_rollout_generation *generation, uint32_t w,
 		      const struct fg_rollout_observed *observed);
-/* It lives, is READY, did not die since the last look, and does not hang. */
+/* It lives, is READY, and does not hang. */
 bool fg_rollout_ready(const struct fg_rollout_generation *generation, uint32_t w,
 		      const struct fg_rollout_observed *observed, uint64_t now_ns);
 bool fg_rollout_all_ready(const struct fg_rollout_generation *generation,

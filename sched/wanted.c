@@ -201,6 +201,16 @@ uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_sto
 	return live ? live : newest(rollout, store, model, 0);
 }
 
+bool fg_wanted_stopgap(const struct fg_rollout *rollout, const struct fg_store *store, bool manual,
+		       const struct fg_rollout_model *model, uint64_t version)
+{
+	if (manual && fg_rollout_find(rollout, FG_GENERATION_LIVE))
+		return false;
+	return version > (model->chosen ? model->seen : 0) &&
+	       version > live_version(rollout, model->name) &&
+	       offered(rollout, store, model, version);
+}
+
 static void forget_failure(struct fg_rollout_model *model, uint64_t version)
 {
 	uint32_t i;

@@ -54,6 +54,10 @@ void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store);
 uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_store *store,
 			   bool manual, const struct fg_rollout_model *model);
 
+/* Policy latest may let this version serve until the wanted one, which is newer, is packed. */
+bool fg_wanted_stopgap(const struct fg_rollout *rollout, const struct fg_store *store, bool manual,
+		       const struct fg_rollout_model *model, uint64_t version);
+
 /* The generation that served, or serves, this version, and whose plan is still held; NULL: none.
  * Such a version needs neither files nor packing. */
 const struct fg_rollout_generation *fg_wanted_holder(const struct fg_rollout *rollout,
