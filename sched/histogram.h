@@ -14,7 +14,8 @@
 
 #define FG_HISTOGRAM_SUB_LOG2 7
 #define FG_HISTOGRAM_MAX_LOG2 40
-#define FG_HISTOGRAM_BUCKETS  (((FG_HISTOGRAM_MAX_LOG2 - FG_HISTOGRAM_SUB_LOG2) + 1) << FG_HISTOGRAM_SUB_LOG2)
+#define FG_HISTOGRAM_BUCKETS                                                                       \
+	(((FG_HISTOGRAM_MAX_LOG2 - FG_HISTOGRAM_SUB_LOG2) + 1) << FG_HISTOGRAM_SUB_LOG2)
 
 struct fg_histogram {
 	uint64_t count;

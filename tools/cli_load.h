@@ -105,7 +105,8 @@ uint64_t fg_load_due_ns(const struct fg_load *load, uint32_t i);
 uint32_t fg_load_flow(const struct fg_load_config *config, uint32_t i);
 size_t fg_load_row(const struct fg_load_config *config, uint32_t i);
 
-/* Everything that flipgate(1) names under LOAD REPORT, derived from the samples. The caller frees it. */
+/* Everything that flipgate(1) names under LOAD REPORT, derived from the samples. The caller frees
+ * it. */
 json_t *fg_load_report(const struct fg_load *load);
 
 /* The report for people. */

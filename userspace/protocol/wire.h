@@ -13,9 +13,9 @@
 #include <stdint.h>
 #include "bpf/abi.h"
 
-#define FG_WIRE_REPLY	       2
-#define FG_WIRE_MAX_DATAGRAM   65507
-#define FG_WIRE_AMPLIFICATION  64 /* a reply's length <= its request's datagram length + this */
+#define FG_WIRE_REPLY	      2
+#define FG_WIRE_MAX_DATAGRAM  65507
+#define FG_WIRE_AMPLIFICATION 64 /* a reply's length <= its request's datagram length + this */
 
 enum fg_dtype {
 	FG_DTYPE_NONE = 0, /* no payload */
@@ -54,27 +54,27 @@ enum fg_status {
  * wire.c), so it is read with one memcpy, never through a cast: frames are not aligned.
  */
 struct fg_wire_header {
-	uint32_t magic;	       /*  0: FG_WIRE_MAGIC */
-	uint8_t version;       /*  4: FG_WIRE_VERSION */
-	uint8_t type;	       /*  5: FG_WIRE_REQUEST or FG_WIRE_REPLY */
-	uint16_t flags;	       /*  6: 0 */
-	uint32_t model;	       /*  8: XXH32 of the model's name, seed 0 */
-	uint8_t dtype;	       /* 12: enum fg_dtype of the payload */
-	uint8_t status;	       /* 13: enum fg_status; 0 in a request */
-	uint16_t reserved;     /* 14: 0 */
-	uint64_t affinity;     /* 16: requests of one key are one flow; 0: the 5-tuple is */
-	uint64_t request_id;   /* 24: the client's, returned untouched */
+	uint32_t magic;		/*  0: FG_WIRE_MAGIC */
+	uint8_t version;	/*  4: FG_WIRE_VERSION */
+	uint8_t type;		/*  5: FG_WIRE_REQUEST or FG_WIRE_REPLY */
+	uint16_t flags;		/*  6: 0 */
+	uint32_t model;		/*  8: XXH32 of the model's name, seed 0 */
+	uint8_t dtype;		/* 12: enum fg_dtype of the payload */
+	uint8_t status;		/* 13: enum fg_status; 0 in a request */
+	uint16_t reserved;	/* 14: 0 */
+	uint64_t affinity;	/* 16: requests of one key are one flow; 0: the 5-tuple is */
+	uint64_t request_id;	/* 24: the client's, returned untouched */
 	uint64_t model_version; /* 32: wanted (0: the default), or the one that answered */
-	uint32_t rows;	       /* 40 */
-	uint32_t cols;	       /* 44 */
+	uint32_t rows;		/* 40 */
+	uint32_t cols;		/* 44 */
 	uint32_t payload_bytes; /* 48: rows * cols * element size, or the length of the text */
-	uint32_t generation;   /* 52: of the answering worker; 0 in a request */
+	uint32_t generation;	/* 52: of the answering worker; 0 in a request */
 	union {
 		uint32_t deadline_us; /* 56: request: from arrival; 0: none */
 		uint32_t queued_ns;   /* 56: reply: waited at the server; saturates */
 	};
 	union {
-		uint32_t zero;	      /* 60: request: 0 */
+		uint32_t zero;	     /* 60: request: 0 */
 		uint32_t compute_ns; /* 60: reply: run time of the batch; saturates */
 	};
 };
