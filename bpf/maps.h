@@ -57,7 +57,7 @@ struct {
  * in front of the socket's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
-	__uint(max_entries, FG_MAX_SLOTS *FG_MAX_LISTENERS);
+	__uint(max_entries, (FG_SINK_ROW + 1) * FG_MAX_LISTENERS);
 	__type(key, __u32);
 	__type(value, __u64);
 } socks_udp SEC(".maps");

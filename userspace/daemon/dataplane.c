@@ -14,6 +14,8 @@
 
 #define RING_ENTRIES   2048
 #define RECEIVE_BUFFER (4 << 20)
+#define BUSY_ATTEMPTS  20
+#define BUSY_PAUSE_US  100000
 
 static int ask_interface(const char *name, unsigned long request, struct ifreq *ifr)
 {
@@ -164,6 +166,37 @@ static int check_port(const struct sockaddr_storage *address, struct fg_error *e
 	return code;
 }
 
+/* A socket of listener's group, in that row of socks_udp. *fd is the caller's, also on failure. */
+static int open_listener(const struct fg_dataplane *dataplane, uint16_t row, uint32_t listener,
+			 int *fd)
+{
+	int code = bind_udp(&dataplane->config->listen[listener], true, fd);
+
+	if (code)
+		return code;
+	/* The program belongs to the whole group; setting it again changes nothing. */
+	if (setsockopt(*fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &dataplane->steering->reuseport,
+		       sizeof(int)))
+		return -errno;
+	return fg_steering_set_udp(dataplane->steering, row, listener, *fd);
+}
+
+/* Datagrams that must get no answer end in a socket whose filter takes 0 bytes of each. */
+static int open_sinks(struct fg_dataplane *dataplane, struct fg_error *error)
+{
+	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog filter = {.len = 1, .filter = &nothing};
+	int code = 0;
+
+	for (uint32_t i = 0; !code && i < dataplane->config->listen_count; i++) {
+		code = open_listener(dataplane, FG_SINK_ROW, i, &dataplane->sinks[i]);
+		if (!code && setsockopt(dataplane->sinks[i], SOL_SOCKET, SO_ATTACH_FILTER, &filter,
+					sizeof(filter)))
+			code = -errno;
+	}
+	return code ? fg_error_set(error, code, "UDP sink: %s", strerror(-code)) : 0;
+}
+
 /* ---- opening ---------------------------------------------------------------------------- */
 
 static void close_umems(struct fg_dataplane *dataplane)
@@ -172,18 +205,35 @@ static void close_umems(struct fg_dataplane *dataplane)
 		fg_umem_close(&dataplane->umems[queue]);
 }
 
+/* The kernel frees the frames of a gateway that was killed a moment after its processes are gone.
+ */
+static int open_umem(struct fg_dataplane *dataplane, uint32_t queue, bool native,
+		     struct fg_error *error)
+{
+	int code;
+
+	for (int attempt = 0; attempt < BUSY_ATTEMPTS; attempt++) {
+		code = fg_umem_open(&dataplane->umems[queue], dataplane->ifindex, queue,
+				    dataplane->config->frames, !native, error);
+		if (code != -EBUSY)
+			break;
+		usleep(BUSY_PAUSE_US);
+	}
+	return code;
+}
+
+/* The program first: if there is another one, its name is the best explanation. Until a slot has a
+ * socket it lets everything pass. */
 static int open_xdp(struct fg_dataplane *dataplane, bool native, struct fg_error *error)
 {
-	struct fg_umem *umems = dataplane->umems;
-	int code = 0;
+	int code = fg_steering_attach(dataplane->steering, dataplane->ifindex, native, error);
 
 	for (uint32_t queue = 0; !code && queue < dataplane->queues; queue++)
-		code = fg_umem_open(&umems[queue], dataplane->ifindex, queue,
-				    dataplane->config->frames, !native, error);
-	if (!code)
-		code = fg_steering_attach(dataplane->steering, dataplane->ifindex, native, error);
-	if (code)
+		code = open_umem(dataplane, queue, native, error);
+	if (code) {
+		fg_steering_detach(dataplane->steering);
 		close_umems(dataplane);
+	}
 	return code;
 }
 
@@ -236,6 +286,7 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 	memset(dataplane, 0, sizeof(*dataplane));
 	dataplane->config = config;
 	dataplane->steering = steering;
+	memset(dataplane->sinks, -1, sizeof(dataplane->sinks));
 	for (uint32_t queue = 0; queue < FG_MAX_QUEUES; queue++)
 		dataplane->umems[queue].owner = -1;
 	for (uint32_t i = 0; !code && i < config->listen_count; i++)
@@ -251,6 +302,8 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 		if (code)
 			fg_error_set(error, code, "access list: %s", strerror(-code));
 	}
+	if (!code)
+		code = open_sinks(dataplane, error);
 	if (!code)
 		code = choose_mode(dataplane, error);
 	if (code)
@@ -273,25 +326,15 @@ void fg_dataplane_close(struct fg_dataplane *dataplane)
 	for (uint32_t i = 0; i < FG_MAX_SLOTS; i++)
 		if (dataplane->slots[i].open)
 			close_slot(dataplane, &dataplane->slots[i]);
-	if (dataplane->config)
-		close_umems(dataplane);
+	if (!dataplane->config) /* never opened */
+		return;
+	for (uint32_t i = 0; i < FG_MAX_LISTENERS; i++)
+		if (dataplane->sinks[i] >= 0)
+			close(dataplane->sinks[i]);
+	close_umems(dataplane);
 }
 
 /* ---- slots ------------------------------------------------------------------------------ */
-
-static int open_listener(const struct fg_dataplane *dataplane, uint16_t slot, uint32_t listener,
-			 int *fd)
-{
-	int code = bind_udp(&dataplane->config->listen[listener], true, fd);
-
-	if (code)
-		return code;
-	/* The program belongs to the whole group; setting it again changes nothing. */
-	if (setsockopt(*fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &dataplane->steering->reuseport,
-		       sizeof(int)))
-		return -errno;
-	return fg_steering_set_udp(dataplane->steering, slot, listener, *fd);
-}
 
 static int open_queue(struct fg_dataplane *dataplane, uint16_t slot, uint32_t queue,
 		      struct fg_error *error)

@@ -25,8 +25,9 @@ struct fg_dataplane {
 	enum fg_mode mode;
 	char mode_reason[256]; /* why a faster mode was not taken */
 	int ifindex;
-	uint32_t queues; /* 0 in mode sockets */
-	uint32_t mtu;	 /* of the interface; 0 in mode sockets */
+	uint32_t queues;	     /* 0 in mode sockets */
+	uint32_t mtu;		     /* of the interface; 0 in mode sockets */
+	int sinks[FG_MAX_LISTENERS]; /* UDP sockets that drop everything; -1: closed */
 	struct fg_umem umems[FG_MAX_QUEUES];
 	struct fg_dataplane_slot slots[FG_MAX_SLOTS];
 };

@@ -490,23 +490,12 @@ static void loop(struct keeper *keeper)
 
 int fg_keeper_run(const struct fg_config *config, struct fg_error *error)
 {
-	static const struct fg_steering closed = {.live = -1,
-						  .services = -1,
-						  .slots = -1,
-						  .xsks = -1,
-						  .socks_udp = -1,
-						  .buckets = -1,
-						  .acl = -1,
-						  .counters = -1,
-						  .reuseport = -1,
-						  .link = -1};
 	struct keeper *keeper = calloc(1, sizeof(*keeper));
 	int code;
 
 	if (!keeper)
 		return fg_error_set(error, -ENOMEM, "no memory");
 	keeper->config = config;
-	keeper->steering = closed;
 	keeper->signals = keeper->admin = keeper->orders = -1;
 	code = start(keeper, error);
 	if (!code)

@@ -217,8 +217,7 @@ void fg_steering_close(struct fg_steering *steering)
 {
 	if (!steering->config.buckets_log2) /* never opened */
 		return;
-	if (steering->link >= 0)
-		close(steering->link);
+	fg_steering_detach(steering);
 	if (steering->slot_words)
 		munmap(steering->slot_words, FG_MAX_SLOTS * sizeof(union fg_slot));
 	if (steering->bucket_words)
@@ -283,4 +282,11 @@ int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
 				    native ? " (too large an MTU, LRO, or too few queues?)" : "");
 	steering->link = link;
 	return 0;
+}
+
+void fg_steering_detach(struct fg_steering *steering)
+{
+	if (steering->link >= 0)
+		close(steering->link);
+	steering->link = -1;
 }

@@ -61,6 +61,8 @@ void fg_steering_close(struct fg_steering *steering);
  */
 int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
 		       struct fg_error *error);
+/* Takes the XDP program off the interface again; nothing when it is not attached. */
+void fg_steering_detach(struct fg_steering *steering);
 
 /*
  * Announces a UDP address (IPv4 or IPv6; port in network order) of a service; 0.0.0.0 and :: are
@@ -75,7 +77,7 @@ int fg_steering_acl(const struct fg_steering *steering, const struct sockaddr_st
 		    uint32_t bits, enum fg_acl_action action);
 
 /*
- * A worker's sockets, by slot. They leave the map by themselves when their last fd is closed.
+ * A worker's sockets, by slot; UDP sockets also by FG_SINK_ROW. They leave the map by themselves when their last fd is closed.
  * set_udp wants a socket that is bound, with SO_REUSEPORT set before that (else -EINVAL), and takes
  * it once only (-EBUSY).
  */

@@ -101,7 +101,7 @@ int fg_steering_set_udp(const struct fg_steering *steering, uint16_t slot, uint3
 	uint32_t key = slot * FG_MAX_LISTENERS + listener;
 	uint64_t value = fd;
 
-	if (slot >= FG_MAX_SLOTS || listener >= FG_MAX_LISTENERS || fd < 0)
+	if (slot > FG_SINK_ROW || listener >= FG_MAX_LISTENERS || fd < 0)
 		return -EINVAL;
 	return bpf_map_update_elem(steering->socks_udp, &key, &value, BPF_ANY);
 }

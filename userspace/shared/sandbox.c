@@ -45,11 +45,24 @@ static int become(const char *user, struct fg_error *error)
 	return 0;
 }
 
+/* The kernel forgets the parent-death signal whenever credentials change. */
+static int restore_death_signal(int death_signal, pid_t parent, struct fg_error *error)
+{
+	if (prctl(PR_SET_PDEATHSIG, death_signal))
+		return failed(error, "setting the parent-death signal");
+	if (death_signal && getppid() != parent)
+		return fg_error_set(error, -ESRCH, "sandbox: the parent process is gone");
+	return 0;
+}
+
 int fg_sandbox_drop(const char *user, struct fg_error *error)
 {
 	bool root = geteuid() == 0;
-	int result = root ? become(user, error) : 0;
+	pid_t parent = getppid();
+	int death_signal = 0, result;
 
+	prctl(PR_GET_PDEATHSIG, &death_signal);
+	result = root ? become(user, error) : 0;
 	if (result)
 		return result;
 	capng_clear(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT);
@@ -62,7 +75,7 @@ int fg_sandbox_drop(const char *user, struct fg_error *error)
 	    (root && capng_have_capabilities(CAPNG_SELECT_BOUNDS) != CAPNG_NONE) ||
 	    setresuid(0, 0, 0) == 0)
 		return fg_error_set(error, -EPERM, "sandbox: capabilities are left after dropping");
-	return 0;
+	return restore_death_signal(death_signal, parent, error);
 }
 
 /* ---- Landlock ---- */

@@ -16,9 +16,10 @@
 /*
  * Becomes `user` (all uids and gids; no supplementary groups) when running as root; drops every
  * capability, also from the bounding, inheritable and ambient sets; sets NO_NEW_PRIVS. Without
- * root it stays the user that it is, and `user` may be NULL. Open descriptors stay open. -EINVAL:
- * no such user, or one with uid 0; -EPERM: rights are left; -errno. Afterwards /proc/self belongs
- * to root, so open what you need of it before.
+ * root it stays the user that it is, and `user` may be NULL. Open descriptors stay open, and a
+ * parent-death signal (prctl(2)) stays set. -EINVAL: no such user, or one with uid 0; -EPERM:
+ * rights are left; -ESRCH: the parent died meanwhile; -errno. Afterwards /proc/self belongs to
+ * root, so open what you need of it before.
  */
 int fg_sandbox_drop(const char *user, struct fg_error *error);
 
