@@ -78,10 +78,10 @@ struct fg_kernel_args {
 /*
  * The kernels of one ISA.
  *
- * Worst error in units in the last place of the true value, measured over every third float for
- * tanh and sigmoid, and over random rows of up to 2000 columns for softmax (there e^d counts as
- * true for the difference d = x - max as it is rounded to float32). Tests hold every ISA to it. A
- * dense sum of n products differs from the true one by at most (n + 1) * 2^-23 * sum |product|.
+ * Worst error in units in the last place of the true value, measured over every third float
+ * for tanh and sigmoid, and over random rows of up to 2000 columns for softmax (there e^d counts
+ * as true for the difference d = x - max as it is rounded to float32). Tests hold every ISA to
+ * it. A dense sum of n products is off by at most (n + 1) * 2^-23 * sum |product|.
  *
  * NaN in a row gives NaN in what depends on it. Softmax of a row that holds +infinity is the
  * limit: the infinite columns share 1 equally; -infinity gives 0; a row of -infinity alone is
