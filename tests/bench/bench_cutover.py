@@ -60,7 +60,7 @@ def main():
                            - time.monotonic()))
         result = harness.load_end(process, SECONDS + 60)
     seen = result["flips"]
-    around = result["around"]
+    around = result["rtt_phases_us"]["during"]
     rows = [
         row("capacity", most, "req/s"),
         row("cutovers seen by the client", len(seen), "flips"),

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import time
 
-from harness import (BUILD, DIGITS, PORT, SERVER4, Client, Gateway, Net, Repository, digits_rows,
+from harness import (DIGITS, PORT, SERVER4, SERVER6, Client, Gateway, Net, Repository, digits_rows,
                      load_end, load_start, main, program, request, run, wait_for)
 
 ROW = digits_rows()[0]
@@ -298,6 +298,31 @@ def starting_fails_with_one_clear_line():
                            "--listen", f"{SERVER4}:9001", repository=other)
 
 
+def too_little_locked_memory_is_named():
+    """Without CAP_IPC_LOCK and CAP_SYS_RESOURCE the limit counts and cannot be raised."""
+    with Net() as net:
+        own = Repository()
+        argv = ["setpriv", "--bounding-set=-ipc_lock,-sys_resource", "prlimit", "--memlock=65536",
+                program("flipgated"), "--repository", own.path, "--socket", f"{own.path}/s",
+                "--pin-dir", f"/sys/fs/bpf/fgt-{os.getpid()}-y", "--interface", "gw0", "--mode",
+                "native", "--listen", f"{SERVER4}:{PORT}"]
+        done = subprocess.run(net.command(net.gw, argv), capture_output=True, text=True, timeout=20)
+        assert done.returncode == 2 and "RLIMIT_MEMLOCK" in done.stderr, done.stderr
+
+
+def denied_sources_get_no_answer():
+    for mode, counter in (("native", "xdp_drop_acl"), ("sockets", "sock_drop_acl")):
+        repository = Repository()
+        repository.publish(1)
+        with Net() as net, Gateway(net, repository, "--acl", "deny 0.0.0.0/0", "--acl",
+                                   "allow fd77::/64", mode=mode) as gateway:
+            with Client(net) as client:
+                assert client.ask(request(ROW), 0.3) is None
+            with Client(net, SERVER6) as client:
+                assert client.ask(request(ROW)).status == "ok"
+            assert gateway.counters()[counter] == 1
+
+
 def workers_have_no_privileges():
     repository = Repository()
     repository.publish(1)
@@ -335,5 +360,6 @@ if __name__ == "__main__":
          *[(f"killed_worker {mode}", lambda mode=mode: killed_worker(mode))
            for mode in ("native", "generic", "sockets")],
          frames_survive_many_deaths, killed_control, killed_keeper_leaves_nothing_in_the_way,
-         starting_fails_with_one_clear_line, workers_have_no_privileges,
+         starting_fails_with_one_clear_line, too_little_locked_memory_is_named,
+         denied_sources_get_no_answer, workers_have_no_privileges,
          stops_politely_under_load)

@@ -128,7 +128,8 @@ static void run_worker(struct keeper *keeper, const struct fg_orders_message *or
 		.config = keeper->config,
 		.state = keeper->state,
 		.dataplane = &keeper->dataplane,
-		.generation = &fg_rollout_current(&keeper->state->rollout)->generations[order->generation],
+		.generation = &fg_rollout_current(&keeper->state->rollout)
+				       ->generations[order->generation],
 		.plan_fds = plan_fds,
 		.slot = order->slot,
 		.cpu = order->cpu,
@@ -151,8 +152,9 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 	memset(&slot->work, 0, sizeof(slot->work));
 	slot->post.cpu = order->cpu;
 	slot->post.spawned_ns = fg_clock_ns();
-	atomic_store(&slot->post.generation,
-		     fg_rollout_current(&keeper->state->rollout)->generations[order->generation].id);
+	atomic_store(
+		&slot->post.generation,
+		fg_rollout_current(&keeper->state->rollout)->generations[order->generation].id);
 	if (fg_dataplane_open_slot(&keeper->dataplane, order->slot, &error)) {
 		fail_worker(keeper, order->slot, error.text);
 		return;
