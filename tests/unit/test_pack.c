@@ -1,0 +1,686 @@
+/*
+ * tools/flipgate-pack as a program (from $BUILD/bin): what it writes, how it fails, and that it
+ * has given up its rights while it reads; models/inspect on what it wrote; userspace/shared/
+ * sandbox alone. Tests that need root to give something up are skipped without.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "models/inspect.h"
+#include "models/plan.h"
+#include "models/plan_format.h"
+#include "tests/unit/onnx_writer.h"
+#include "userspace/shared/sandbox.h"
+
+static struct writer graph, model;
+
+/* ---- a version's directory ---- */
+
+struct version {
+	char path[64];
+	char plan[80]; /* output, beside it */
+	int fd;
+};
+
+static void put_file(const struct version *version, const char *name, const void *bytes,
+		     size_t length)
+{
+	int fd = openat(version->fd, name, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, length), length);
+	assert_int_equal(fchmod(fd, 0644), 0);
+	close(fd);
+}
+
+static void put_string(const struct version *version, const char *name, const char *text)
+{
+	put_file(version, name, text, strlen(text));
+}
+
+/* y = x (N, in_cols) times small whole numbers (in_cols, 2). */
+static void put_linear(const struct version *version, int64_t in_cols)
+{
+	graph.length = model.length = 0;
+	put_input(&graph, "x", DIMS(0, in_cols));
+	put_weights(&graph, "w", DIMS(in_cols, 2), 1);
+	put_node(&graph, "MatMul", "layer \"one\"", "x w", "y", NULL);
+	put_output(&graph, "y", DIMS(0, 2));
+	put_model(&model, &graph, 13);
+	put_file(version, "model.onnx", model.bytes, model.length);
+}
+
+static int make_version(void **state)
+{
+	static struct version version;
+
+	strcpy(version.path, "/tmp/fgt-pack-XXXXXX");
+	if (!mkdtemp(version.path) || chmod(version.path, 0755))
+		return -1;
+	version.fd = open(version.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	snprintf(version.plan, sizeof(version.plan), "%s/plan", version.path);
+	put_linear(&version, 2);
+	*state = &version;
+	return version.fd < 0;
+}
+
+static int remove_version(void **state)
+{
+	struct version *version = *state;
+
+	unlinkat(version->fd, "model.onnx", 0);
+	unlinkat(version->fd, "golden.json", 0);
+	unlinkat(version->fd, "plan", 0);
+	close(version->fd);
+	return rmdir(version->path); /* fails, and so does the test, when a file was left */
+}
+
+/* ---- running the packer ---- */
+
+struct ended {
+	int status; /* exit status, or minus the signal */
+	char text[4096];
+};
+
+static const char *packer(void)
+{
+	static char path[512];
+	const char *build = getenv("BUILD");
+
+	snprintf(path, sizeof(path), "%s/bin/flipgate-pack", build ? build : "build");
+	return path;
+}
+
+/* Starts the packer with stdout and stderr to `error_to`; it inherits other descriptors. */
+static pid_t start_packer(char *const *arguments, int error_to)
+{
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		dup2(error_to, STDERR_FILENO);
+		dup2(error_to, STDOUT_FILENO);
+		/* A sanitized packer looks for leaks with ptrace, which seccomp forbids. */
+		setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+		execv(packer(), arguments);
+		_exit(127);
+	}
+	return child;
+}
+
+static int wait_for(pid_t child)
+{
+	int status;
+
+	assert_int_equal(waitpid(child, &status, 0), child);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void read_end(int fd, char *text, size_t size)
+{
+	size_t length = 0;
+	ssize_t got;
+
+	while (length < size - 1 && (got = read(fd, text + length, size - 1 - length)) > 0)
+		length += (size_t)got;
+	text[length] = 0;
+}
+
+/* Runs it to its end: `arguments` after the program's name, NULL at the end. */
+static struct ended run_packer(const char *const *arguments)
+{
+	char *all[16] = {"flipgate-pack"};
+	struct ended ended;
+	int ends[2];
+	pid_t child;
+
+	for (int i = 0; arguments[i]; i++)
+		all[i + 1] = (char *)arguments[i];
+	assert_int_equal(pipe(ends), 0);
+	child = start_packer(all, ends[1]);
+	close(ends[1]);
+	read_end(ends[0], ended.text, sizeof(ended.text));
+	close(ends[0]);
+	ended.status = wait_for(child);
+	return ended;
+}
+
+#define RUN(...) run_packer((const char *const[]){__VA_ARGS__, NULL})
+
+static void assert_ended(struct ended ended, int status, const char *text)
+{
+	if (ended.status != status || !strstr(ended.text, text))
+		fail_msg("ended with %d, not %d, and said '%s', not '%s'", ended.status, status,
+			 ended.text, text);
+}
+
+static struct ended pack(const struct version *version)
+{
+	return RUN(version->path, "--output", version->plan);
+}
+
+/* Opens the plan at `fd`; the caller frees *bytes. */
+static struct fg_plan open_plan(int fd, void **bytes)
+{
+	struct fg_plan plan;
+	struct fg_error error;
+	struct stat status;
+
+	assert_int_equal(fstat(fd, &status), 0);
+	*bytes = aligned_alloc(64, ((size_t)status.st_size + 63) / 64 * 64);
+	assert_non_null(*bytes);
+	assert_int_equal(pread(fd, *bytes, (size_t)status.st_size, 0), status.st_size);
+	if (fg_plan_open(&plan, *bytes, (size_t)status.st_size, &error))
+		fail_msg("%s", error.text);
+	return plan;
+}
+
+/* ---- what it writes ---- */
+
+static void writes_a_plan(void **state)
+{
+	const struct version *version = *state;
+	const float in[2] = {1, 2};
+	float weights[4], out[2];
+	struct fg_plan plan;
+	void *bytes;
+	int fd;
+
+	assert_ended(pack(version), 0, "");
+	fd = open(version->plan, O_RDONLY);
+	assert_true(fd >= 0);
+	plan = open_plan(fd, &bytes);
+	fg_plan_run(&plan, in, 1, out, bytes); /* one step: no scratch */
+	fill_weights(weights, 4, 1);
+	assert_true(out[0] == weights[0] + 2 * weights[2]);
+	assert_true(out[1] == weights[1] + 2 * weights[3]);
+	free(bytes);
+	close(fd);
+}
+
+static void writes_to_descriptors(void **state)
+{
+	const struct version *version = *state;
+	int memory = memfd_create("fgt-plan", 0), ends[2], dir = dup(version->fd);
+	char dir_text[16], out_text[16], error_text[16], line[512];
+	struct fg_plan plan;
+	void *bytes;
+
+	assert_int_equal(pipe(ends), 0);
+	snprintf(dir_text, sizeof(dir_text), "%d", dir);
+	snprintf(out_text, sizeof(out_text), "%d", memory);
+	snprintf(error_text, sizeof(error_text), "%d", ends[1]);
+	assert_ended(RUN("--dir-fd", dir_text, "--output-fd", out_text, "--error-fd", error_text,
+			 "--name", "digits", "--user", "nobody"),
+		     0, "");
+	plan = open_plan(memory, &bytes);
+	assert_int_equal(plan.in_cols, 2);
+	free(bytes);
+	put_string(version, "model.onnx", "nonsense");
+	assert_ended(RUN("--dir-fd", dir_text, "--output-fd", out_text, "--error-fd", error_text,
+			 "--name", "digits", "--user", "nobody"),
+		     3, "flipgate-pack: digits: model.onnx: ");
+	close(ends[1]);
+	read_end(ends[0], line, sizeof(line));
+	assert_ptr_equal(strstr(line, "digits: model.onnx: "), line);
+	assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
+	close(ends[0]);
+	close(memory);
+	close(dir);
+}
+
+static void keeps_the_old_plan(void **state)
+{
+	const struct version *version = *state;
+	char text[16] = {0};
+	int fd;
+
+	put_string(version, "plan", "old");
+	put_string(version, "model.onnx", "nonsense");
+	assert_ended(pack(version), 3, "model.onnx: ");
+	fd = openat(version->fd, "plan", O_RDONLY);
+	assert_int_equal(read(fd, text, sizeof(text) - 1), 3);
+	close(fd);
+	assert_string_equal(text, "old");
+}
+
+static void is_deterministic(void **state)
+{
+	const struct version *version = *state;
+	struct fg_plan one, two;
+	void *first, *second;
+	int fd;
+
+	assert_ended(pack(version), 0, "");
+	fd = open(version->plan, O_RDONLY);
+	one = open_plan(fd, &first);
+	close(fd);
+	assert_ended(pack(version), 0, "");
+	fd = open(version->plan, O_RDONLY);
+	two = open_plan(fd, &second);
+	close(fd);
+	assert_memory_equal(one.header, two.header, one.header->size);
+	free(first);
+	free(second);
+}
+
+/* ---- golden.json ---- */
+
+static void golden_is_checked(void **state)
+{
+	const struct version *version = *state;
+	float w[4];
+	char text[256];
+	struct fg_plan plan;
+	void *bytes;
+	int fd;
+
+	fill_weights(w, 4, 1);
+	snprintf(text, sizeof(text),
+		 "{\"inputs\": [[1, 0], [0, 1]], \"outputs\": [[%g, %g], [%g, %g]],"
+		 " \"tolerance\": 1e-3}",
+		 w[0], w[1], w[2], w[3]);
+	put_string(version, "golden.json", text);
+	assert_ended(pack(version), 0, "");
+	fd = open(version->plan, O_RDONLY);
+	plan = open_plan(fd, &bytes);
+	assert_int_equal(plan.golden_rows, 2);
+	assert_int_equal(plan.header->golden_shipped, 1);
+	assert_true(plan.header->golden_tolerance == 1e-3f);
+	free(bytes);
+	close(fd);
+	snprintf(text, sizeof(text),
+		 "{\"inputs\": [[1, 0], [0, 1]], \"outputs\": [[%g, %g], [%g, %g]]}", w[0], w[1],
+		 w[2], w[3] + 0.5);
+	put_string(version, "golden.json", text);
+	assert_ended(pack(version), 4, "golden row 1, column 1: got");
+}
+
+static void golden_is_refused(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *reason;
+	} cases[] = {
+		{"", "golden.json: line"},
+		{"{\"inputs\": [[1, 2]]", "golden.json: line 1"},
+		{"[]", "\"inputs\" must be a list of 1 to"},
+		{"{}", "\"inputs\" must be a list of 1 to"},
+		{"{\"inputs\": []}", "\"inputs\" must be a list of 1 to"},
+		{"{\"inputs\": [[]]}", "\"inputs\" must be a list of 1 to"},
+		{"{\"inputs\": [[1, 2], [3]]}", "row 1 is not a list of 2"},
+		{"{\"inputs\": [[1, 2], 3]}", "row 1 is not a list of 2"},
+		{"{\"inputs\": [[1, \"2\"]]}", "row 0, column 1 is no number"},
+		{"{\"inputs\": [[1, 2]], \"outputs\": [[1, 2], [3, 4]]}", "1 inputs but 2 outputs"},
+		{"{\"inputs\": [[1, 2]], \"outputs\": [[1, 2]], \"tolerance\": 0}",
+		 "\"tolerance\""},
+		{"{\"inputs\": [[1, 2]], \"outputs\": [[1, 2]], \"tolerance\": \"a\"}",
+		 "\"tolerance\""},
+		{"{\"inputs\": [[1, 2, 3]], \"outputs\": [[1, 2]]}",
+		 "golden rows take 3 columns to 2, the model takes 2 to 2"},
+	};
+	const struct version *version = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		put_string(version, "golden.json", cases[i].text);
+		assert_ended(pack(version), 3, cases[i].reason);
+	}
+}
+
+/* ---- how it fails ---- */
+
+static void usage_is_checked(void **state)
+{
+	const struct version *version = *state;
+
+	assert_ended(RUN("--help"), 0, "Examples:");
+	assert_ended(RUN("--version"), 0, "flipgate-pack ");
+	assert_ended(RUN(version->path), 1, "--output");
+	assert_ended(RUN("--output", version->plan), 1, "DIR");
+	assert_ended(RUN("--nonsense"), 1, "nonsense");
+	assert_ended(RUN("a", "b", "--output", version->plan), 1, "one DIR");
+	assert_ended(RUN("--dir-fd", "900", "--output-fd", "1"), 1, "open descriptor");
+	assert_ended(RUN("--dir-fd", "x", "--output-fd", "1"), 1, "open descriptor");
+}
+
+static void files_are_missing(void **state)
+{
+	const struct version *version = *state;
+
+	assert_ended(RUN("/nonexistent", "--output", version->plan), 2, "/nonexistent: No such");
+	assert_ended(RUN(version->path, "--output", "/nonexistent/plan"), 5, "No such file");
+	unlinkat(version->fd, "model.onnx", 0);
+	assert_ended(pack(version), 2, "model.onnx: No such file");
+	symlinkat("plan", version->fd, "model.onnx");
+	assert_ended(pack(version), 3, "model.onnx is a symbolic link");
+}
+
+static void output_is_not_writable(void **state)
+{
+	const struct version *version = *state;
+	char dir_text[16], out_text[16];
+	int dir = dup(version->fd), out = open("/dev/null", O_RDONLY);
+
+	snprintf(dir_text, sizeof(dir_text), "%d", dir);
+	snprintf(out_text, sizeof(out_text), "%d", out);
+	assert_ended(RUN("--dir-fd", dir_text, "--output-fd", out_text), 5, "writing the plan");
+	close(dir);
+	close(out);
+}
+
+static void need_root(void)
+{
+	if (geteuid() != 0)
+		skip();
+}
+
+static void unreadable_files(void **state)
+{
+	const struct version *version = *state;
+
+	need_root();
+	assert_int_equal(fchmodat(version->fd, "model.onnx", 0600, 0), 0);
+	assert_ended(pack(version), 2, "model.onnx: user 65534 may not read it: chmod o+r");
+	assert_ended(pack(version), 2, "(it is 'nobody')");
+	assert_int_equal(fchmodat(version->fd, "model.onnx", 0644, 0), 0);
+	assert_int_equal(fchmod(version->fd, 0700), 0);
+	assert_ended(pack(version), 2, "o+x its directory");
+}
+
+static void users_are_checked(void **state)
+{
+	const struct version *version = *state;
+
+	need_root();
+	assert_ended(RUN("--user", "root", version->path, "--output", version->plan), 6,
+		     "'root' is root");
+	assert_ended(RUN("--user", "nobody-knows", version->path, "--output", version->plan), 6,
+		     "no user 'nobody-knows'");
+}
+
+/* ---- rights while it works ---- */
+
+/* The value of `key` in /proc/PID/status. */
+static void status_field(pid_t pid, const char *key, char value[64])
+{
+	char path[32], line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	value[0] = 0;
+	while (fgets(line, sizeof(line), file))
+		if (strncmp(line, key, strlen(key)) == 0)
+			sscanf(line + strlen(key), ":%63s", value);
+	fclose(file);
+}
+
+static void assert_status(pid_t pid, const char *key, const char *want)
+{
+	char value[64];
+
+	status_field(pid, key, value);
+	if (strcmp(value, want) != 0)
+		fail_msg("%s is %s, not %s", key, value, want);
+}
+
+static void assert_no_rights(pid_t pid)
+{
+	static const char *const sets[] = {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"};
+
+	for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+		assert_status(pid, sets[i], "0000000000000000");
+	assert_status(pid, "NoNewPrivs", "1");
+	assert_status(pid, "Uid", "65534");
+	assert_status(pid, "Gid", "65534");
+	assert_status(pid, "Groups", "");
+}
+
+/* Its output is a pipe that nobody empties, so it waits in the middle, and can be looked at. */
+static void packer_has_no_rights(void **state)
+{
+	const struct version *version = *state;
+	char dir_text[16], out_text[16];
+	char *arguments[] = {"flipgate-pack", "--dir-fd", dir_text, "--output-fd", out_text, NULL};
+	int dir = dup(version->fd), ends[2];
+	struct pollfd ready;
+	char drain[4096];
+	pid_t child;
+
+	need_root();
+	put_linear(version, 2000); /* more than a pipe holds */
+	assert_int_equal(pipe(ends), 0);
+	snprintf(dir_text, sizeof(dir_text), "%d", dir);
+	snprintf(out_text, sizeof(out_text), "%d", ends[1]);
+	child = start_packer(arguments, STDERR_FILENO);
+	close(ends[1]);
+	ready = (struct pollfd){.fd = ends[0], .events = POLLIN};
+	assert_int_equal(poll(&ready, 1, 20000), 1);
+	assert_no_rights(child);
+	assert_status(child, "Seccomp", "2");
+	while (read(ends[0], drain, sizeof(drain)) > 0)
+		;
+	assert_int_equal(wait_for(child), 0);
+	close(ends[0]);
+	close(dir);
+}
+
+/* Runs `act` in a child under `profile` and returns its exit status or minus its signal. */
+static int confined(enum fg_sandbox_profile profile, int (*act)(void))
+{
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct fg_error error;
+
+		if (fg_sandbox_drop("nobody", &error) || fg_sandbox_seccomp(profile, &error))
+			_exit(99);
+		_exit(act());
+	}
+	return wait_for(child);
+}
+
+static int act_nothing(void)
+{
+	return 7;
+}
+
+static int act_socket(void)
+{
+	return socket(AF_INET, SOCK_DGRAM, 0) < 0;
+}
+
+static int act_exec(void)
+{
+	return execl("/bin/true", "true", NULL);
+}
+
+static int act_fork(void)
+{
+	return (int)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0;
+}
+
+static int act_ptrace(void)
+{
+	return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+}
+
+static int act_kill(void)
+{
+	return kill(getppid(), 0);
+}
+
+static int act_open_to_write(void)
+{
+	int fd = open("/tmp/fgt-never", O_WRONLY | O_CREAT, 0600);
+
+	return fd < 0 ? errno : 0;
+}
+
+static int act_open_to_read(void)
+{
+	int fd = open("/dev/null", O_RDONLY);
+
+	return fd < 0 ? errno : 0;
+}
+
+static int act_executable_memory(void)
+{
+	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+	       MAP_FAILED;
+}
+
+static int act_make_executable(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return page == MAP_FAILED ? 1 : mprotect(page, 4096, PROT_READ | PROT_EXEC);
+}
+
+static int act_ring(void)
+{
+	return syscall(SYS_io_uring_setup, 1, NULL) < 0 ? errno : 0;
+}
+
+static int act_abort(void)
+{
+	abort();
+}
+
+static void forbidden_calls_kill(void **state)
+{
+	int (*const forbidden[])(void) = {act_socket,	      act_exec, act_fork,
+					  act_ptrace,	      act_kill, act_executable_memory,
+					  act_make_executable};
+
+	(void)state;
+	need_root();
+	for (int profile = FG_SANDBOX_PACKER; profile <= FG_SANDBOX_WORKER; profile++) {
+		assert_int_equal(confined(profile, act_nothing), 7);
+		assert_int_equal(confined(profile, act_abort), -SIGABRT);
+		for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
+			assert_int_equal(confined(profile, forbidden[i]), -SIGSYS);
+	}
+	assert_int_equal(confined(FG_SANDBOX_PACKER, act_open_to_read), 0);
+	assert_int_equal(confined(FG_SANDBOX_PACKER, act_open_to_write), -SIGSYS);
+	assert_int_equal(confined(FG_SANDBOX_PACKER, act_ring), -SIGSYS);
+	assert_int_equal(confined(FG_SANDBOX_WORKER, act_open_to_read), EACCES);
+	assert_int_equal(confined(FG_SANDBOX_WORKER, act_open_to_write), EACCES);
+	assert_int_equal(confined(FG_SANDBOX_WORKER, act_ring), EFAULT);
+}
+
+static int try_landlock(const struct version *version)
+{
+	struct fg_error error;
+	int fd;
+
+	if (fg_sandbox_drop("nobody", &error) || fg_sandbox_landlock_read(version->fd, &error))
+		return 98;
+	fd = openat(version->fd, "model.onnx", O_RDONLY);
+	if (fd < 0)
+		return 97;
+	return open("/etc/passwd", O_RDONLY) < 0 ? errno : 0;
+}
+
+static void landlock_where_there_is_one(void **state)
+{
+	/* Asks for the version (flag 1): fails where the kernel has no Landlock. */
+	bool absent = syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 0;
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(try_landlock(*state));
+	assert_int_equal(wait_for(child), absent ? 0 : EACCES);
+}
+
+/* ---- models/inspect ---- */
+
+static char *inspect(const char *path, bool json, int want, struct fg_error *error)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	assert_non_null(out);
+	assert_int_equal(fg_inspect_file(path, json, out, error), want);
+	fclose(out);
+	return text;
+}
+
+static void plans_are_inspected(void **state)
+{
+	const struct version *version = *state;
+	struct fg_error error;
+	char path[128];
+	char *one, *two;
+
+	assert_ended(pack(version), 0, "");
+	one = inspect(version->plan, true, 0, &error);
+	assert_non_null(
+		strstr(one, "\"label\":\"layer \\\"one\\\"\",\"in_cols\":2,\"out_cols\":2"));
+	assert_non_null(strstr(one, "\"flops\":8"));
+	two = inspect(version->path, true, 0, &error);
+	assert_string_equal(one, two);
+	free(two);
+	snprintf(path, sizeof(path), "%s/model.onnx", version->path);
+	two = inspect(path, true, 0, &error);
+	assert_string_equal(one, two);
+	free(two);
+	free(one);
+	one = inspect(version->plan, false, 0, &error);
+	assert_non_null(strstr(one, "(rows, 2) -> (rows, 2)"));
+	assert_non_null(strstr(one, "dense"));
+	free(one);
+	put_string(version, "plan", "FGPL and nothing more");
+	one = inspect(version->plan, false, -EINVAL, &error);
+	assert_string_equal(one, "");
+	assert_non_null(strstr(error.text, "too few for a header"));
+	free(one);
+	one = inspect("/nonexistent", false, -ENOENT, &error);
+	free(one);
+}
+
+#define WITH_VERSION(test) cmocka_unit_test_setup_teardown(test, make_version, remove_version)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_VERSION(writes_a_plan),
+		WITH_VERSION(writes_to_descriptors),
+		WITH_VERSION(keeps_the_old_plan),
+		WITH_VERSION(is_deterministic),
+		WITH_VERSION(golden_is_checked),
+		WITH_VERSION(golden_is_refused),
+		WITH_VERSION(usage_is_checked),
+		WITH_VERSION(files_are_missing),
+		WITH_VERSION(output_is_not_writable),
+		WITH_VERSION(unreadable_files),
+		WITH_VERSION(users_are_checked),
+		WITH_VERSION(packer_has_no_rights),
+		cmocka_unit_test(forbidden_calls_kill),
+		WITH_VERSION(landlock_where_there_is_one),
+		WITH_VERSION(plans_are_inspected),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
