@@ -16,11 +16,11 @@ struct frame {
 	__u64 state; /* the request id */
 } __attribute__((packed));
 
-/* The reference: a flow table as one would make it with the kernel's LRU hash. Twice as many
- * entries as flows, so that it need not evict while a million flows come back. */
+/* A flow table as one would make it with the kernel's LRU hash: as many entries as we have buckets.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 21);
+	__uint(max_entries, 1 << FG_BUCKETS_LOG2);
 	__type(key, struct fg_flow_v4);
 	__type(value, union fg_bucket);
 } flows SEC(".maps");
@@ -67,6 +67,24 @@ static __always_inline int parse_only(struct xdp_md *ctx)
 	if (fg_parse_request(&part, end, &datagram) != FG_REQUEST_OURS)
 		return XDP_DROP;
 	return XDP_PASS;
+}
+
+/* The least that a pick from a table of this size can cost: parse, hash, load one word. */
+static __always_inline int touch(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	struct fg_datagram datagram = {};
+	struct fg_udp_part part = {};
+	union fg_bucket *bucket;
+	__u32 index;
+
+	if (fg_parse((void *)(long)ctx->data, end, &datagram, &part) != FG_SHAPE_DATAGRAM)
+		return XDP_DROP;
+	if (fg_parse_request(&part, end, &datagram) != FG_REQUEST_OURS)
+		return XDP_DROP;
+	index = (fg_flow_hash(&datagram, 0) >> 32) & fg_config.buckets_mask;
+	bucket = bpf_map_lookup_elem(&buckets, &index);
+	return bucket && FG_READ_WORD(bucket->word) != 1 ? XDP_PASS : XDP_DROP;
 }
 
 /* fg_pick over `flows` in place of `buckets`. */
@@ -120,6 +138,12 @@ static __always_inline int steer_lru(struct xdp_md *ctx)
 	{                                                                                          \
 		prepare;                                                                           \
 		return parse_only(ctx);                                                            \
+	}                                                                                          \
+	SEC("xdp")                                                                                 \
+	int touch_##name(struct xdp_md *ctx)                                                       \
+	{                                                                                          \
+		prepare;                                                                           \
+		return touch(ctx);                                                                 \
 	}                                                                                          \
 	SEC("xdp")                                                                                 \
 	int steer_##name(struct xdp_md *ctx)                                                       \
