@@ -22,12 +22,11 @@ result()
 # until SECONDS COMMAND...: tries the command until it succeeds.
 until_done()
 {
-	left=$(($1 * 10))
+	end=$(($(date +%s) + $1))
 	shift
 	while ! "$@"; do
-		left=$((left - 1))
-		[ $left -gt 0 ] || return 1
-		sleep 0.1
+		[ "$(date +%s)" -lt $end ] || return 1
+		sleep 0.2
 	done
 }
 

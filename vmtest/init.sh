@@ -1,7 +1,7 @@
 #!/bin/sh
 # The first process of the test machine: runs what /programs lists, then the cutover, prints TAP
 # to the serial console, ends the machine.
-export PATH=/bin:/sbin
+export PATH=/sbin:/bin # the real ip before busybox's
 /bin/busybox --install -s /bin
 mount -t devtmpfs dev /dev
 exec </dev/null >/dev/ttyS0 2>&1
