@@ -4,10 +4,15 @@
 #include "models/cpu.h"
 
 #ifdef __x86_64__
+#include <cpuid.h>
+
+/* The builtin also asks whether the kernel saves the registers. clang 14 has no word for F16C. */
 static bool has_avx2(void)
 {
+	unsigned int eax, ebx, ecx = 0, edx;
+
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-	       __builtin_cpu_supports("f16c");
+	       __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
 }
 #endif
 

@@ -191,23 +191,32 @@ static int allow_all(scmp_filter_ctx filter, const int *calls, size_t count)
 	return result;
 }
 
+/* Allows `call` when the bits `mask` of argument `number` are `value`. */
+static int allow_masked(scmp_filter_ctx filter, int call, unsigned int number, uint64_t mask,
+			uint64_t value)
+{
+	const struct scmp_arg_cmp compare = {.arg = number,
+					     .op = SCMP_CMP_MASKED_EQ,
+					     .datum_a = mask,
+					     .datum_b = value};
+
+	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &compare);
+}
+
 /* Calls that are allowed for some arguments only. */
 static int allow_some(scmp_filter_ctx filter)
 {
-	int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-				      SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	int result = allow_masked(filter, SCMP_SYS(mmap), 2, PROT_EXEC, 0);
 
 	if (!result)
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-					  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+		result = allow_masked(filter, SCMP_SYS(mprotect), 2, PROT_EXEC, 0);
 	/* abort() and raise(), on oneself. */
 	if (!result)
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-					  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+		result = allow_masked(filter, SCMP_SYS(tgkill), 0, UINT32_MAX, (uint64_t)getpid());
+	/* fstat() of newer C libraries; not stat(). */
 	if (!result)
 		result =
-			seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
-					 SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
+			allow_masked(filter, SCMP_SYS(newfstatat), 3, AT_EMPTY_PATH, AT_EMPTY_PATH);
 	if (!result)
 		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 0);
 	return result;
@@ -225,9 +234,7 @@ static int add_profile(scmp_filter_ctx filter, enum fg_sandbox_profile profile)
 		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 0);
 		return result ? result : allow_all(filter, worker_calls, COUNT(worker_calls));
 	}
-	result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
-				  SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC,
-					  O_RDONLY));
+	result = allow_masked(filter, SCMP_SYS(openat), 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY);
 	return result ? result : allow_all(filter, packer_calls, COUNT(packer_calls));
 }
 
