@@ -61,25 +61,29 @@ bool fg_repository_valid_model(const char *name)
 		       length;
 }
 
-/* True the first time; a ring, so that a flood of bad names costs log lines and nothing else. */
+/* True the first time. When very much is wrong, the rest of it is not told. */
 static bool tell_once(struct fg_repository *repository, const char *name, const char *what)
 {
 	uint64_t hash = XXH64(name, strlen(name), XXH64(what, strlen(what), 0));
-	uint32_t i, known = sizeof(repository->told) / sizeof(repository->told[0]);
+	uint32_t i;
 
-	for (i = 0; i < known; i++)
+	for (i = 0; i < repository->told_count; i++)
 		if (repository->told[i] == hash)
 			return false;
-	repository->told[repository->told_count++ % known] = hash;
+	if (repository->told_count == FG_REPOSITORY_MAX_TOLD)
+		return false;
+	repository->told[repository->told_count++] = hash;
 	return true;
 }
 
 static void refuse(struct fg_repository *repository, const char *model, const char *name,
 		   const char *why)
 {
-	if (tell_once(repository, name, why))
-		fg_log(FG_LOG_WARN, "repository.ignored name=\"%s%s%s\" reason=\"%s\"", model,
-		       model[0] ? "/" : "", name, why);
+	char path[2 * NAME_MAX + 2];
+
+	snprintf(path, sizeof(path), "%s%s%s", model, model[0] && name[0] ? "/" : "", name);
+	if (tell_once(repository, path, why))
+		fg_log(FG_LOG_WARN, "repository.ignored name=\"%s\" reason=\"%s\"", path, why);
 }
 
 /* ---- versions ---- */
@@ -133,8 +137,7 @@ static bool fingerprint(const char *path, uint64_t *sum, uint64_t *changed_ns)
 		*sum += hash_file(entry->d_name, &info);
 		if (file_ns(info.st_ctim) > *changed_ns)
 			*changed_ns = file_ns(info.st_ctim);
-		model |= !strcmp(entry->d_name, MODEL_FILE) && S_ISREG(info.st_mode) &&
-			 info.st_size > 0;
+		model |= !strcmp(entry->d_name, MODEL_FILE) && S_ISREG(info.st_mode);
 	}
 	closedir(dir);
 	return model;
@@ -165,8 +168,7 @@ static void insert(struct look *look, struct fg_store_model *model,
 	while (at < model->count && model->versions[at].version < version->version)
 		at++;
 	if (model->count == FG_STORE_MAX_VERSIONS) {
-		refuse(look->repository, model->name,
-		       at ? model->versions[0].directory : version->directory,
+		refuse(look->repository, model->name, "",
 		       "more versions than are looked at: only the newest 64 count");
 		if (!at--)
 			return;
@@ -254,7 +256,8 @@ static void add_model(struct look *look, const char *name)
 		return;
 	}
 	if (store->count == FG_ROLLOUT_MAX_MODELS) {
-		refuse(look->repository, "", name, "one service holds at most 32 models");
+		refuse(look->repository, "", look->repository->base,
+		       "one service holds at most 32 models: the rest is not served");
 		return;
 	}
 	snprintf(store->models[store->count++].name, sizeof(store->models[0].name), "%s", name);

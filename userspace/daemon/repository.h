@@ -19,6 +19,7 @@
 #include "sched/wanted.h"
 
 #define FG_REPOSITORY_MAX_WATCHES (1 + FG_ROLLOUT_MAX_MODELS * (1 + FG_STORE_MAX_VERSIONS))
+#define FG_REPOSITORY_MAX_TOLD	  256 /* complaints in the log, each once */
 
 struct fg_repository {
 	const char *base; /* absolute; the caller's, as long as this is open */
@@ -29,7 +30,7 @@ struct fg_repository {
 	bool failing;	  /* the base could not be read, or watches are missing; was logged */
 	uint32_t watch_count;
 	int watches[FG_REPOSITORY_MAX_WATCHES];
-	uint64_t told[64]; /* hashes of what was logged once */
+	uint64_t told[FG_REPOSITORY_MAX_TOLD]; /* hashes of what was logged */
 	uint32_t told_count;
 	struct fg_store store; /* what is there; read-only for callers, but `complete` may be set */
 	struct fg_store scratch;

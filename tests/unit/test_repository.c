@@ -1,0 +1,508 @@
+/* The repository on a real directory with real inotify: what counts as a version, and when. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "userspace/daemon/repository.h"
+#include "userspace/protocol/wire.h"
+#include "userspace/shared/clock.h"
+
+#define MS 1000000ull
+
+static char base[64];
+static struct fg_repository *repository;
+static struct fg_rollout *rollout;
+
+/* ---- files ---- */
+
+static void path_of(char *path, size_t size, const char *name)
+{
+	assert_true(snprintf(path, size, "%s/%s", base, name) < (int)size);
+}
+
+static void make_dir(const char *name)
+{
+	char path[256];
+
+	path_of(path, sizeof(path), name);
+	assert_false(mkdir(path, 0755) && errno != EEXIST);
+}
+
+static void make_file(const char *name, const char *content)
+{
+	char path[256];
+	FILE *file;
+
+	path_of(path, sizeof(path), name);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	assert_true(fputs(content, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* MODEL/VERSION with a model file; both as given. */
+static void make_version(const char *model, const char *version)
+{
+	char name[128];
+
+	make_dir(model);
+	snprintf(name, sizeof(name), "%s/%s", model, version);
+	make_dir(name);
+	snprintf(name, sizeof(name), "%s/%s/model.onnx", model, version);
+	make_file(name, "some bytes");
+}
+
+static void move(const char *from, const char *to)
+{
+	char old[256], new[256];
+
+	path_of(old, sizeof(old), from);
+	path_of(new, sizeof(new), to);
+	assert_int_equal(rename(old, new), 0);
+}
+
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+	(void)info;
+	(void)type;
+	(void)where;
+	return remove(path);
+}
+
+static void remove_tree(const char *name)
+{
+	char path[256];
+
+	path_of(path, sizeof(path), name);
+	assert_int_equal(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static int open_repository(void **state)
+{
+	struct fg_error error;
+
+	(void)state;
+	snprintf(base, sizeof(base), "/tmp/fgt-repository-XXXXXX");
+	assert_non_null(mkdtemp(base));
+	repository = calloc(1, sizeof(*repository));
+	rollout = calloc(1, sizeof(*rollout));
+	return fg_repository_open(repository, base, &error);
+}
+
+static int close_repository(void **state)
+{
+	(void)state;
+	fg_repository_close(repository);
+	free(repository);
+	free(rollout);
+	nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return 0;
+}
+
+/* ---- looking ---- */
+
+/* As control's loop: waits for inotify or the due time, for `ms`. Returns how often it looked. */
+static uint32_t watch(uint32_t ms)
+{
+	uint64_t now_ns = fg_clock_ns(), end_ns = now_ns + ms * MS, until_ns;
+	struct pollfd poll_fd = {.fd = repository->inotify, .events = POLLIN};
+	uint32_t looks = 0;
+
+	while (now_ns < end_ns) {
+		looks += fg_repository_update(repository, rollout, now_ns);
+		until_ns = repository->due_ns < end_ns ? repository->due_ns : end_ns;
+		if (until_ns > now_ns)
+			poll(&poll_fd, 1, (int)((until_ns - now_ns + MS - 1) / MS));
+		now_ns = fg_clock_ns();
+	}
+	return looks;
+}
+
+static const struct fg_store_version *find(const char *model, uint64_t version)
+{
+	return fg_store_version(&repository->store, model, version);
+}
+
+/* Ms until the version is complete; fails after 3 s. */
+static uint32_t wait_complete(const char *model, uint64_t version)
+{
+	uint64_t began_ns = fg_clock_ns();
+
+	while (!find(model, version) || !find(model, version)->complete) {
+		watch(2);
+		assert_true(fg_clock_ns() < began_ns + 3000 * MS);
+	}
+	return (uint32_t)((fg_clock_ns() - began_ns) / MS);
+}
+
+/* ---- tests ---- */
+
+static void test_names(void **state)
+{
+	char longest[65];
+
+	(void)state;
+	assert_int_equal(fg_repository_parse_version("1"), 1);
+	assert_int_equal(fg_repository_parse_version("007"), 7);
+	assert_true(fg_repository_parse_version("18446744073709551615") == UINT64_MAX);
+	assert_int_equal(fg_repository_parse_version("18446744073709551616"), 0);
+	assert_int_equal(fg_repository_parse_version("99999999999999999999999999999999999"), 0);
+	assert_int_equal(fg_repository_parse_version("0"), 0);
+	assert_int_equal(fg_repository_parse_version(""), 0);
+	assert_int_equal(fg_repository_parse_version("3.tmp"), 0);
+	assert_int_equal(fg_repository_parse_version("-1"), 0);
+	assert_int_equal(fg_repository_parse_version(" 1"), 0);
+	assert_int_equal(fg_repository_parse_version("0x1"), 0);
+	assert_true(fg_repository_valid_model("a"));
+	assert_true(fg_repository_valid_model("Risk_v2.eu-west"));
+	assert_false(fg_repository_valid_model(""));
+	assert_false(fg_repository_valid_model(".hidden"));
+	assert_false(fg_repository_valid_model("a b"));
+	assert_false(fg_repository_valid_model("a/b"));
+	assert_false(fg_repository_valid_model("\xc3\xa9"));
+	memset(longest, 'x', sizeof(longest));
+	longest[64] = '\0';
+	assert_false(fg_repository_valid_model(longest));
+	longest[63] = '\0';
+	assert_true(fg_repository_valid_model(longest));
+}
+
+static void test_what_counts(void **state)
+{
+	char path[256];
+
+	(void)state;
+	make_version("digits", "1");
+	make_version("digits", "002");
+	make_version("digits", "3.tmp");
+	make_version("digits", ".4");
+	make_version("digits", "0");
+	make_version(".hidden", "1");
+	make_version("bad name", "1");
+	make_dir("digits/5"); /* no model file */
+	make_file("digits/6", "not a directory");
+	make_file("README", "not a directory");
+	make_dir("empty");
+	watch(400);
+	assert_int_equal(fg_store_find(&repository->store, "digits")->count, 2);
+	assert_true(find("digits", 1)->complete && find("digits", 2)->complete);
+	assert_null(fg_store_find(&repository->store, ".hidden"));
+	assert_null(fg_store_find(&repository->store, "bad name"));
+	assert_null(fg_store_find(&repository->store, "README"));
+	assert_int_equal(fg_store_find(&repository->store, "empty")->count, 0);
+	assert_true(fg_repository_path(repository, "digits", 2, path, sizeof(path)));
+	assert_string_equal(path + strlen(base), "/digits/002");
+	assert_false(fg_repository_path(repository, "digits", 5, path, sizeof(path)));
+	assert_false(fg_repository_path(repository, "digits", 2, path, 20));
+}
+
+static void test_sorted_by_number(void **state)
+{
+	const struct fg_store_model *model;
+
+	(void)state;
+	make_version("digits", "10");
+	make_version("digits", "9");
+	make_version("digits", "100");
+	make_version("digits", "18446744073709551615");
+	watch(300);
+	model = fg_store_find(&repository->store, "digits");
+	assert_int_equal(model->count, 4);
+	assert_int_equal(model->versions[0].version, 9);
+	assert_int_equal(model->versions[2].version, 100);
+	assert_true(model->versions[3].version == UINT64_MAX);
+}
+
+static void test_two_names_for_one_number(void **state)
+{
+	(void)state;
+	make_version("digits", "7");
+	make_version("digits", "007");
+	watch(300);
+	assert_int_equal(fg_store_find(&repository->store, "digits")->count, 1);
+	assert_string_equal(find("digits", 7)->directory, "007");
+}
+
+static void test_new_version_is_noticed_at_once(void **state)
+{
+	uint32_t took_ms;
+
+	(void)state;
+	make_version("digits", "1");
+	watch(300);
+	make_version("digits", ".2");
+	watch(50);
+	move("digits/.2", "digits/2");
+	took_ms = wait_complete("digits", 2);
+	assert_in_range(took_ms, 100, 600); /* 200 ms by the rule; the machine may be busy */
+}
+
+static void test_old_files_are_complete_at_once(void **state)
+{
+	uint32_t took_ms;
+
+	(void)state;
+	make_version("digits", ".2");
+	usleep(1300000);
+	watch(10);
+	move("digits/.2", "digits/2");
+	took_ms = wait_complete("digits", 2);
+	assert_in_range(took_ms, 0, 150);
+}
+
+static void test_a_slow_copy_is_not_complete(void **state)
+{
+	char content[64] = "";
+	int i;
+
+	(void)state;
+	make_version("digits", "1");
+	for (i = 0; i < 12; i++) {
+		strcat(content, "x");
+		make_file("digits/1/model.onnx", content);
+		watch(60);
+		if (find("digits", 1))
+			assert_false(find("digits", 1)->complete);
+	}
+	wait_complete("digits", 1);
+}
+
+static void test_another_file_counts(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	make_version("digits", "1");
+	wait_complete("digits", 1);
+	before = find("digits", 1)->fingerprint;
+	make_file("digits/1/golden.npy", "more");
+	watch(50);
+	assert_true(find("digits", 1)->fingerprint != before);
+	assert_false(find("digits", 1)->complete);
+	wait_complete("digits", 1);
+}
+
+static void test_model_file_comes_late(void **state)
+{
+	(void)state;
+	make_dir("digits");
+	make_dir("digits/1");
+	watch(300);
+	assert_null(find("digits", 1));
+	make_file("digits/1/model.onnx", "at last");
+	wait_complete("digits", 1);
+}
+
+static void test_vanish_and_return(void **state)
+{
+	(void)state;
+	make_version("digits", "1");
+	make_version("digits", "2");
+	wait_complete("digits", 2);
+	remove_tree("digits/2");
+	watch(60);
+	assert_null(find("digits", 2));
+	remove_tree("digits");
+	watch(60);
+	assert_null(fg_store_find(&repository->store, "digits"));
+	make_version("digits", "3");
+	wait_complete("digits", 3);
+}
+
+static void test_base_goes_and_returns(void **state)
+{
+	(void)state;
+	make_version("digits", "1");
+	wait_complete("digits", 1);
+	memcpy(rollout->models[0].name, "digits", 7);
+	assert_int_equal(nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	watch(100);
+	assert_true(repository->failing);
+	assert_null(find("digits", 1));
+	assert_int_equal(mkdir(base, 0755), 0);
+	make_version("digits", "2");
+	wait_complete("digits", 2);
+	assert_false(repository->failing);
+}
+
+/* A symbolic link to a directory is a directory, as an operator expects. */
+static void test_links(void **state)
+{
+	char path[256];
+
+	(void)state;
+	make_version("digits", ".store");
+	path_of(path, sizeof(path), "digits/8");
+	assert_int_equal(symlink(".store", path), 0);
+	path_of(path, sizeof(path), "digits/9");
+	assert_int_equal(symlink("nowhere", path), 0);
+	wait_complete("digits", 8);
+	assert_null(find("digits", 9));
+}
+
+static void test_only_the_newest_count(void **state)
+{
+	char version[16];
+	int i;
+
+	(void)state;
+	for (i = 1; i <= FG_STORE_MAX_VERSIONS + 6; i++) {
+		snprintf(version, sizeof(version), "%d", i);
+		make_version("digits", version);
+	}
+	watch(400);
+	assert_int_equal(fg_store_find(&repository->store, "digits")->count, FG_STORE_MAX_VERSIONS);
+	assert_null(find("digits", 6));
+	assert_non_null(find("digits", 7));
+	assert_non_null(find("digits", FG_STORE_MAX_VERSIONS + 6));
+}
+
+static void test_too_many_models(void **state)
+{
+	char name[16];
+	int i;
+
+	(void)state;
+	memcpy(rollout->models[3].name, "zz-last", 8);
+	make_version("zz-last", "1");
+	for (i = 0; i < FG_ROLLOUT_MAX_MODELS + 4; i++) {
+		snprintf(name, sizeof(name), "m%02d", i);
+		make_version(name, "1");
+	}
+	watch(400);
+	assert_int_equal(repository->store.count, FG_ROLLOUT_MAX_MODELS);
+	assert_non_null(find("zz-last", 1)); /* a name in use keeps its place */
+	assert_null(fg_store_find(&repository->store, "m35"));
+}
+
+static int compare_hashes(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void random_name(char name[32], uint32_t seed)
+{
+	snprintf(name, 32, "m%016llx", (seed + 1ull) * 0x9e3779b97f4a7c15ull);
+}
+
+/* Two names with one XXH32, found as in the birthday problem. */
+static void find_collision(char first[32], char second[32])
+{
+	const uint32_t count = 400000;
+	uint64_t *hashes = malloc(count * sizeof(*hashes));
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		random_name(first, i);
+		hashes[i] = (uint64_t)fg_wire_model(first) << 32 | i;
+	}
+	qsort(hashes, count, sizeof(*hashes), compare_hashes);
+	for (i = 1; i < count && hashes[i] >> 32 != hashes[i - 1] >> 32; i++)
+		;
+	assert_true(i < count);
+	random_name(first, (uint32_t)hashes[i - 1]);
+	random_name(second, (uint32_t)hashes[i]);
+	free(hashes);
+}
+
+static void test_names_that_collide(void **state)
+{
+	char first[32], second[32];
+
+	(void)state;
+	find_collision(first, second);
+	assert_int_equal(fg_wire_model(first), fg_wire_model(second));
+	/* Who was there first stays, and the other is refused. */
+	make_version(second, "1");
+	wait_complete(second, 1);
+	make_version(first, "1");
+	watch(300);
+	assert_non_null(find(second, 1));
+	assert_null(fg_store_find(&repository->store, first));
+	/* What the rollout knows comes before what the disk shows. */
+	memcpy(rollout->models[0].name, first, sizeof(first));
+	make_dir("another");
+	watch(300);
+	assert_non_null(find(first, 1));
+	assert_null(fg_store_find(&repository->store, second));
+}
+
+static void test_quiet_when_idle(void **state)
+{
+	(void)state;
+	make_version("digits", "1");
+	wait_complete("digits", 1);
+	watch(100);
+	assert_in_range(watch(1500), 0, 1);
+}
+
+/* However much happens, looks are apart. */
+static void test_storm(void **state)
+{
+	uint64_t end_ns = fg_clock_ns() + 500 * MS;
+	uint32_t looks = 0;
+
+	(void)state;
+	make_version("digits", "1");
+	while (fg_clock_ns() < end_ns) {
+		make_file("digits/1/model.onnx", "again and again");
+		looks += fg_repository_update(repository, rollout, fg_clock_ns());
+	}
+	assert_in_range(looks, 2, 30);
+}
+
+static void test_moved_away_is_not_watched(void **state)
+{
+	char outside[80];
+
+	(void)state;
+	make_version("digits", "1");
+	wait_complete("digits", 1);
+	snprintf(outside, sizeof(outside), "../%s-away", strrchr(base, '/') + 1);
+	move("digits", outside);
+	watch(100);
+	assert_int_equal(repository->watch_count, 1);
+	move(outside, "digits");
+	watch(100);
+	assert_int_equal(repository->watch_count, 3);
+}
+
+#define ON_DISK(name) cmocka_unit_test_setup_teardown(name, open_repository, close_repository)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_names),
+		ON_DISK(test_what_counts),
+		ON_DISK(test_sorted_by_number),
+		ON_DISK(test_two_names_for_one_number),
+		ON_DISK(test_new_version_is_noticed_at_once),
+		ON_DISK(test_old_files_are_complete_at_once),
+		ON_DISK(test_a_slow_copy_is_not_complete),
+		ON_DISK(test_another_file_counts),
+		ON_DISK(test_model_file_comes_late),
+		ON_DISK(test_vanish_and_return),
+		ON_DISK(test_base_goes_and_returns),
+		ON_DISK(test_links),
+		ON_DISK(test_only_the_newest_count),
+		ON_DISK(test_too_many_models),
+		ON_DISK(test_names_that_collide),
+		ON_DISK(test_quiet_when_idle),
+		ON_DISK(test_storm),
+		ON_DISK(test_moved_away_is_not_watched),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
