@@ -17,6 +17,17 @@
 #define COUNT_FLOWS_NS	100000000ull  /* counting reads all buckets: about a millisecond */
 #define TABLE_SEED_SALT 0x7461626cu
 
+static uint32_t order_index(const struct fg_rollout_action *action)
+{
+	return action->verb == FG_ROLLOUT_PACK || action->verb == FG_ROLLOUT_DROP ? action->index
+										  : action->slot;
+}
+
+static void forget_sent(struct fg_control *control, enum fg_rollout_verb verb, uint32_t index)
+{
+	control->sent[verb][index].hash = 0;
+}
+
 /* ---- observing ---- */
 
 static const char *describe_end(struct fg_control *control, uint32_t slot)
@@ -70,6 +81,21 @@ static void observe_plan(struct fg_control *control, uint32_t plan)
 	seen->error = state->error;
 }
 
+/* An order whose effect shows is done: the next one like it is another one. */
+static void forget_done(struct fg_control *control)
+{
+	const struct fg_rollout_observed *seen = &control->observed;
+	uint32_t i;
+
+	for (i = 0; i < FG_MAX_SLOTS; i++)
+		forget_sent(control, seen->slots[i].pid ? FG_ROLLOUT_SPAWN : FG_ROLLOUT_KILL, i);
+	for (i = 0; i < FG_STATE_MAX_PLANS; i++)
+		forget_sent(control,
+			    seen->plans[i].phase == FG_PLAN_FREE ? FG_ROLLOUT_DROP
+								 : FG_ROLLOUT_PACK,
+			    i);
+}
+
 static void observe_flows(struct fg_control *control, uint64_t now_ns)
 {
 	uint32_t flows[FG_MAX_SLOTS], slot;
@@ -96,6 +122,7 @@ static void observe(struct fg_control *control, uint64_t now_ns)
 		observe_slot(control, i);
 	for (i = 0; i < FG_STATE_MAX_PLANS; i++)
 		observe_plan(control, i);
+	forget_done(control);
 	observe_flows(control, now_ns);
 }
 
@@ -153,10 +180,7 @@ void fg_control_adopt(struct fg_control *control)
 static bool sent_already(struct fg_control *control, const struct fg_rollout_action *action,
 			 uint64_t now_ns)
 {
-	uint32_t index = action->verb == FG_ROLLOUT_PACK || action->verb == FG_ROLLOUT_DROP
-				 ? action->index
-				 : action->slot;
-	struct fg_control_sent *sent = &control->sent[action->verb][index];
+	struct fg_control_sent *sent = &control->sent[action->verb][order_index(action)];
 	uint64_t hash = XXH64(action, sizeof(*action), 0) | 1;
 
 	if (sent->hash == hash &&
@@ -167,18 +191,10 @@ static bool sent_already(struct fg_control *control, const struct fg_rollout_act
 	return false;
 }
 
-static void forget_sent(struct fg_control *control, const struct fg_rollout_action *action)
-{
-	uint32_t index = action->verb == FG_ROLLOUT_PACK || action->verb == FG_ROLLOUT_DROP
-				 ? action->index
-				 : action->slot;
-
-	control->sent[action->verb][index].hash = 0;
-}
-
 static int send_order(struct fg_control *control, const struct fg_rollout_action *action)
 {
 	struct fg_orders_message message = {.slot = action->slot};
+	int code;
 
 	if (sent_already(control, action, fg_clock_ns()))
 		return 0;
@@ -212,8 +228,9 @@ static int send_order(struct fg_control *control, const struct fg_rollout_action
 	}
 	if (send(control->orders, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return 0;
-	forget_sent(control, action);
-	return -errno;
+	code = -errno;
+	forget_sent(control, action->verb, order_index(action));
+	return code;
 }
 
 static uint32_t list_slots(uint64_t mask, uint16_t slots[FG_MAX_SLOTS])
