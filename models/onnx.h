@@ -1,5 +1,5 @@
 /*
- * onnx.h: ONNX files (https://onnx.ai, onnx.proto; IR version 3 and up, opset 7 to 26) to
+ * onnx.h: ONNX files (https://onnx.ai, onnx.proto; IR version 3 and up, opset 7 to 28) to
  * models/graph.h.
  *
  * Refused, with the node or value and the reason: more than one input or output; element types
@@ -15,7 +15,7 @@
 #include "models/graph.h"
 
 #define FG_ONNX_MIN_OPSET 7
-#define FG_ONNX_MAX_OPSET 26
+#define FG_ONNX_MAX_OPSET 28
 #define FG_ONNX_MAX_NODES 65536u
 #define FG_ONNX_FILE	  "model.onnx" /* in a version's directory */
 
