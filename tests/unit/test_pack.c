@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -588,6 +589,29 @@ static void forbidden_calls_kill(void **state)
 	assert_int_equal(confined(FG_SANDBOX_WORKER, act_ring), EFAULT);
 }
 
+/* The kernel forgets the signal when the user changes; a worker must not outlive the keeper. */
+static int keep_death_signal(void)
+{
+	struct fg_error error;
+	int kept = 0;
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || fg_sandbox_drop("nobody", &error) ||
+	    prctl(PR_GET_PDEATHSIG, &kept))
+		return 99;
+	return kept;
+}
+
+static void death_signal_is_kept(void **state)
+{
+	pid_t child = fork();
+
+	(void)state;
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(keep_death_signal());
+	assert_int_equal(wait_for(child), SIGKILL);
+}
+
 static int try_landlock(const struct version *version)
 {
 	struct fg_error error;
@@ -678,6 +702,7 @@ int main(void)
 		WITH_VERSION(users_are_checked),
 		WITH_VERSION(packer_has_no_rights),
 		cmocka_unit_test(forbidden_calls_kill),
+		cmocka_unit_test(death_signal_is_kept),
 		WITH_VERSION(landlock_where_there_is_one),
 		WITH_VERSION(plans_are_inspected),
 	};
