@@ -28,7 +28,6 @@ static int failed(struct fg_error *error, const char *what)
 static int become(const char *user, struct fg_error *error)
 {
 	const struct passwd *entry = getpwnam(user);
-	int death_signal = 0;
 
 	if (!entry)
 		return fg_error_set(error, -EINVAL,
@@ -40,14 +39,9 @@ static int become(const char *user, struct fg_error *error)
 	capng_clear(CAPNG_SELECT_BOUNDS);
 	if (capng_apply(CAPNG_SELECT_BOUNDS))
 		return failed(error, "emptying the bounding set");
-	/* A change of user clears the signal for the parent's death, which the caller relies on. */
-	if (prctl(PR_GET_PDEATHSIG, &death_signal, 0, 0, 0))
-		return failed(error, "reading the parent-death signal");
 	if (setgroups(0, NULL) || setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) ||
 	    setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid))
 		return failed(error, "changing the user");
-	if (prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0))
-		return failed(error, "setting the parent-death signal");
 	return 0;
 }
 
