@@ -346,9 +346,9 @@ static void queues(void **state)
 
 	(void)state;
 	assert_int_equal(
-		system("ip link add fgt-q0 numrxqueues 3 numtxqueues 3 type veth peer name "
-		       "fgt-q1 numrxqueues 3 numtxqueues 3 && ip link set fgt-q0 up && "
-		       "ip link set fgt-q1 up"),
+		system("/sbin/ip link add fgt-q0 numrxqueues 3 numtxqueues 3 type veth peer name "
+		       "fgt-q1 numrxqueues 3 numtxqueues 3 && /sbin/ip link set fgt-q0 up && "
+		       "/sbin/ip link set fgt-q1 up"),
 		0);
 	ifindex = if_nametoindex("fgt-q0");
 	if (fg_steering_attach(&fx.steering, ifindex, true, &error))

@@ -474,7 +474,7 @@ int main(void)
 
 	fx_isolate();
 	/* So that large datagrams are fragmented; and no limit on what the stack tells clients. */
-	fx_must(!system("ip link set lo mtu 1500 && "
+	fx_must(!system("/sbin/ip link set lo mtu 1500 && "
 			"echo 0 >/proc/sys/net/ipv4/icmp_ratelimit && "
 			"echo 0 >/proc/sys/net/ipv6/icmp/ratelimit"),
 		"lo");
