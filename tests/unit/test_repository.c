@@ -465,7 +465,7 @@ static void test_storm(void **state)
 
 static void test_moved_away_is_not_watched(void **state)
 {
-	char outside[80];
+	char outside[80], inside[128];
 
 	(void)state;
 	make_version("digits", "1");
@@ -474,6 +474,9 @@ static void test_moved_away_is_not_watched(void **state)
 	move("digits", outside);
 	watch(100);
 	assert_int_equal(repository->watch_count, 1);
+	snprintf(inside, sizeof(inside), "%s/1/model.onnx", outside);
+	make_file(inside, "written where nobody looks");
+	assert_int_equal(watch(100), 0);
 	move(outside, "digits");
 	watch(100);
 	assert_int_equal(repository->watch_count, 3);

@@ -100,6 +100,28 @@ static void test_promote_goes_live(void **state)
 	expect_done(ask_and_wait(FG_ADMIN_PROMOTE, "digits", 2), 2, true);
 }
 
+/* LIVE in the state is not enough: the reply waits for the flip. */
+static void test_no_reply_before_the_flip(void **state)
+{
+	struct fg_admin_request request;
+
+	(void)state;
+	assert_null(ask(FG_ADMIN_PROMOTE, "digits", 1, &request));
+	while (!in_phase(FG_GENERATION_STARTING))
+		world_run(world, 1);
+	while (world_live(world, "digits") != 1) {
+		world->now_ns += WORLD_MS;
+		world_keeper(world, UINT32_MAX);
+		world_children(world);
+		world_step(world, 0);
+	}
+	look();
+	assert_null(fg_control_verbs.progress(control, &request, world->now_ns));
+	world_step(world, UINT32_MAX);
+	look();
+	expect_done(fg_control_verbs.progress(control, &request, world->now_ns), 1, true);
+}
+
 static void test_promote_of_what_is_not_there(void **state)
 {
 	struct fg_store_model *digits;
@@ -189,10 +211,15 @@ static void test_stopping(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TOLD(test_promote_goes_live),	      TOLD(test_promote_of_what_is_not_there),
-		TOLD(test_promote_of_what_fails),     TOLD(test_promote_that_takes_too_long),
-		TOLD(test_promote_that_is_overtaken), TOLD(test_rollback),
-		TOLD(test_a_model_that_is_not_live),  TOLD(test_stopping),
+		TOLD(test_promote_goes_live),
+		TOLD(test_no_reply_before_the_flip),
+		TOLD(test_promote_of_what_is_not_there),
+		TOLD(test_promote_of_what_fails),
+		TOLD(test_promote_that_takes_too_long),
+		TOLD(test_promote_that_is_overtaken),
+		TOLD(test_rollback),
+		TOLD(test_a_model_that_is_not_live),
+		TOLD(test_stopping),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
