@@ -87,8 +87,8 @@ uint32_t fg_rollout_next_id(uint32_t id)
 
 const char *fg_generation_phase_name(uint32_t phase)
 {
-	static const char *const names[] = {"none",	"starting", "live",
-					    "draining", "kept",	    "retiring"};
+	static const char names[][10] = {"none",     "starting", "live",
+					 "draining", "kept",	 "retiring"};
 
 	return phase < sizeof(names) / sizeof(names[0]) ? names[phase] : "?";
 }

@@ -30,12 +30,12 @@
 enum fg_mode { FG_MODE_NONE = 0, FG_MODE_NATIVE, FG_MODE_GENERIC, FG_MODE_SOCKETS };
 
 struct fg_state_boot {
-	uint64_t started_ns; /* CLOCK_MONOTONIC */
+	uint64_t started_ns;	   /* CLOCK_MONOTONIC */
 	_Atomic uint64_t ready_ns; /* when the first generation was flipped in; 0 before. Control
 				    * writes this one field, once */
-	uint32_t mode;	     /* enum fg_mode */
-	uint32_t queues;     /* interface queues in use, 0 in mode sockets */
-	uint32_t frames;     /* UMEM frames per queue */
+	uint32_t mode;		   /* enum fg_mode */
+	uint32_t queues;	   /* interface queues in use, 0 in mode sockets */
+	uint32_t frames;	   /* UMEM frames per queue */
 	int32_t keeper_pid;
 	_Atomic int32_t control_pid;
 	_Atomic uint32_t control_restarts;
@@ -57,7 +57,7 @@ struct fg_state_plan {
 
 /* The keeper's word on a slot. */
 struct fg_state_post {
-	_Atomic int32_t pid;	    /* of the worker, 0: none */
+	_Atomic int32_t pid;	     /* of the worker, 0: none */
 	_Atomic uint32_t generation; /* of that worker, or of the last */
 	int32_t cpu;
 	int32_t exit_status; /* of the last worker, as from waitpid */
@@ -81,8 +81,8 @@ struct fg_stats {
 };
 
 struct fg_state_work {
-	_Atomic uint32_t phase; /* enum fg_work_phase; announces error */
-	_Atomic uint32_t holding; /* requests taken and not yet answered */
+	_Atomic uint32_t phase;	       /* enum fg_work_phase; announces error */
+	_Atomic uint32_t holding;      /* requests taken and not yet answered */
 	_Atomic uint64_t heartbeat_ns; /* at least every 100 ms */
 	uint64_t ready_ns;
 	uint64_t own_bytes; /* private resident memory at READY, from smaps_rollup */

@@ -40,8 +40,8 @@ uint32_t fg_queue_serve(struct fg_queue *queue, uint64_t now_ns);
  */
 void fg_queue_tidy(struct fg_queue *queue);
 
-/* The worker slept with the ring empty: what is found now came at `now_ns`, not after the last look.
- * The time that waking up took is nobody's. */
+/* The worker slept with the ring empty: what is found now came at `now_ns`, not after the last
+ * look. The time that waking up took is nobody's. */
 void fg_queue_woke(struct fg_queue *queue, uint64_t now_ns);
 
 /* Nothing received, nothing to send, nothing held: a worker may leave. */
