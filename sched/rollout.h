@@ -172,6 +172,7 @@ struct fg_rollout_slot {
 	uint32_t deaths; /* counted by the keeper, upward */
 	uint32_t phase;	 /* enum fg_work_phase */
 	uint32_t order;	 /* enum fg_order */
+	uint32_t urgent; /* 1: it preempts whatever runs on its CPU */
 	uint64_t spawned_ns;
 	uint64_t heartbeat_ns;
 	uint16_t map_generation, map_state; /* its element of the `slots` map */
@@ -236,6 +237,9 @@ struct fg_rollout_actions {
  *    abandoned and the version at fault is remembered as failed. When several versions changed at
  *    once, the fault is found by starting them one at a time;
  *  - a DRAINING or KEPT generation that holds just the wanted set is flipped back to, unpacked;
+ *  - a worker may poll or finish only at normal priority: one that is still urgent from a drain
+ * goes on sleeping between requests until the keeper has made it normal, or it would starve its
+ * CPU;
  *  - a LIVE worker that dies leaves the table at once and is started again in its slot;
  *  - a drain ends when no flow is left, or at drain_deadline_ms; when stopping, after a second at
  *    most, and until then new flows are served as well, because nobody else would;

@@ -104,14 +104,15 @@ static void add_state(struct list *list, uint32_t slot, uint32_t generation,
 	action->value = state;
 }
 
-static void add_priority(struct list *list, const struct fg_rollout_generation *generation,
-			 uint32_t w, uint32_t urgent)
+static void add_priority(struct list *list, uint32_t slot, uint32_t urgent)
 {
-	struct fg_rollout_action *action = add(list, FG_ROLLOUT_PRIORITY, generation->slots[w]);
+	struct fg_rollout_action *action;
 
+	if (list->observed->slots[slot].urgent == urgent)
+		return;
+	action = add(list, FG_ROLLOUT_PRIORITY, slot);
 	action->value = urgent;
-	action->generation = generation->id;
-	action->deaths = list->observed->slots[generation->slots[w]].deaths;
+	action->deaths = list->observed->slots[slot].deaths;
 }
 
 static void add_kill(struct list *list, uint32_t slot)
@@ -134,7 +135,7 @@ static void list_drain_orders(struct list *list)
 			if (!fg_rollout_alive(generation, w, list->observed))
 				continue;
 			add_order(list, generation->slots[w], FG_ORDER_DRAIN);
-			add_priority(list, generation, w, 1);
+			add_priority(list, generation->slots[w], 1);
 		}
 	}
 }
@@ -157,8 +158,10 @@ static void list_serving(struct list *list)
 			} else if (generation->phase != FG_GENERATION_LIVE) {
 				continue;
 			} else if (fg_rollout_ready(generation, w, list->observed, list->now_ns)) {
-				add_order(list, slot, FG_ORDER_SERVE);
-				add_priority(list, generation, w, 0);
+				add_priority(list, slot, 0);
+				add_order(list, slot,
+					  list->observed->slots[slot].urgent ? FG_ORDER_DRAIN
+									     : FG_ORDER_SERVE);
 				add_state(list, slot, generation->id, FG_SLOT_SERVING);
 			} else {
 				add_order(list, slot, FG_ORDER_WAIT);
@@ -213,16 +216,19 @@ static void list_not_serving(struct list *list, uint64_t table)
 static bool needs_fence(struct list *list)
 {
 	const struct fg_rollout_generation *generation;
+	const struct fg_rollout_slot *slot;
 	uint32_t w;
 
 	FOR_EACH_GENERATION(generation, list->rollout)
 	{
 		if (generation->phase != FG_GENERATION_RETIRING || !generation->flip_ns)
 			continue;
-		for (w = 0; w < generation->worker_count; w++)
+		for (w = 0; w < generation->worker_count; w++) {
+			slot = &list->observed->slots[generation->slots[w]];
 			if (fg_rollout_alive(generation, w, list->observed) &&
-			    list->observed->slots[generation->slots[w]].order != FG_ORDER_FINISH)
+			    slot->order != FG_ORDER_FINISH && !slot->urgent)
 				return true;
+		}
 	}
 	return false;
 }
@@ -235,7 +241,7 @@ static bool needs_fence(struct list *list)
 static void list_retiring(struct list *list)
 {
 	const struct fg_rollout_generation *generation;
-	uint32_t w;
+	uint32_t w, slot;
 
 	if (needs_fence(list))
 		add(list, FG_ROLLOUT_FENCE, 0);
@@ -244,11 +250,14 @@ static void list_retiring(struct list *list)
 		if (generation->phase != FG_GENERATION_RETIRING)
 			continue;
 		for (w = 0; w < generation->worker_count; w++) {
+			slot = generation->slots[w];
 			if (!fg_rollout_alive(generation, w, list->observed))
 				continue;
-			add_order(list, generation->slots[w], FG_ORDER_FINISH);
+			add_priority(list, slot, 0);
+			if (!list->observed->slots[slot].urgent)
+				add_order(list, slot, FG_ORDER_FINISH);
 			if (list->now_ns >= generation->since_ns + FG_ROLLOUT_FINISH_NS)
-				add_kill(list, generation->slots[w]);
+				add_kill(list, slot);
 		}
 	}
 }

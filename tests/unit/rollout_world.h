@@ -29,8 +29,7 @@ struct world_plan {
 };
 
 struct world_worker {
-	uint64_t ready_ns; /* of the present process */
-	uint32_t urgent;
+	uint64_t ready_ns;  /* of the present process */
 	bool hangs, fenced; /* fenced: a grace period has passed since the slot was RETIRED */
 };
 
@@ -192,6 +191,7 @@ static inline void world_spawn(struct world *world, const struct fg_rollout_acti
 	seen->spawned_ns = world->now_ns;
 	seen->heartbeat_ns = world->now_ns;
 	seen->flows = 0;
+	seen->urgent = 0;
 	seen->pid = ++world->pids;
 	world->workers[order->slot] = (struct world_worker){
 		.ready_ns = world->now_ns + (world->start_ms + world_random(world, 60)) * WORLD_MS};
@@ -240,6 +240,11 @@ static inline void world_obey(struct world *world, const struct fg_rollout_actio
 		break;
 	case FG_ROLLOUT_DROP:
 		world_drop(world, order->index);
+		break;
+	case FG_ROLLOUT_PRIORITY:
+		if (world->seen.slots[order->slot].pid &&
+		    (!order->value || world->seen.slots[order->slot].order == FG_ORDER_DRAIN))
+			world->seen.slots[order->slot].urgent = order->value;
 		break;
 	default:
 		break;
@@ -331,7 +336,8 @@ static inline void world_flip(struct world *world, uint64_t slots)
 		assert_int_equal(owner->phase, FG_GENERATION_LIVE);
 		assert_int_equal(world->seen.slots[slot].map_state, FG_SLOT_SERVING);
 		assert_int_equal(world->seen.slots[slot].map_generation, (uint16_t)owner->id);
-		assert_int_equal(world->seen.slots[slot].order, FG_ORDER_SERVE);
+		assert_int_equal(world->seen.slots[slot].order,
+				 world->seen.slots[slot].urgent ? FG_ORDER_DRAIN : FG_ORDER_SERVE);
 	}
 	world->seen.table = slots;
 	world->flips++;
@@ -345,6 +351,9 @@ static inline void world_order(struct world *world, const struct fg_rollout_acti
 	const struct fg_rollout_generation *owner = world_owner(world, action->slot);
 	const struct fg_rollout_slot *seen = &world->seen.slots[action->slot];
 
+	/* Who polls, or answers the rest, must leave its CPU to others as well. */
+	if (seen->pid && (action->value == FG_ORDER_SERVE || action->value == FG_ORDER_FINISH))
+		assert_false(seen->urgent);
 	if (action->value == FG_ORDER_FINISH) {
 		/* Nobody is steered to it any more, and nobody still is who began before. */
 		assert_non_null(owner);
@@ -371,11 +380,6 @@ static inline void world_slot_state(struct world *world, const struct fg_rollout
 
 static inline void world_act(struct world *world, const struct fg_rollout_action *action)
 {
-	if (action->verb == FG_ROLLOUT_PRIORITY) {
-		if (world->workers[action->slot].urgent == action->value)
-			return; /* sent before; control knows */
-		world->workers[action->slot].urgent = action->value;
-	}
 	world->log[world->log_count++ % WORLD_MAX_LOG] = *action;
 	switch (action->verb) {
 	case FG_ROLLOUT_ORDER:
@@ -393,8 +397,6 @@ static inline void world_act(struct world *world, const struct fg_rollout_action
 				world->seen.slots[slot].map_state == FG_SLOT_RETIRED;
 		world->fences++;
 		break;
-	case FG_ROLLOUT_PRIORITY:
-		break; /* nobody here has priorities */
 	default:
 		assert_true(world->order_tail - world->order_head < WORLD_MAX_ORDERS);
 		world->orders[world->order_tail++ % WORLD_MAX_ORDERS] = *action;

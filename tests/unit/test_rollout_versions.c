@@ -151,6 +151,11 @@ static void test_rollback_while_draining(void **state)
 	world_step(world, UINT32_MAX);
 	assert_int_equal(in_phase(FG_GENERATION_LIVE)->id, 1);
 	assert_int_equal(in_phase(FG_GENERATION_DRAINING)->id, 2);
+	/* It was urgent while it drained: it may poll when it is not any more. */
+	assert_int_equal(world->seen.slots[0].urgent, 1);
+	assert_int_equal(world->seen.slots[0].order, FG_ORDER_DRAIN);
+	world_run(world, 1);
+	assert_int_equal(world->seen.slots[0].urgent, 0);
 	assert_int_equal(world->seen.slots[0].order, FG_ORDER_SERVE);
 }
 

@@ -152,6 +152,7 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 	memset(&slot->work, 0, sizeof(slot->work));
 	slot->post.cpu = order->cpu;
 	slot->post.spawned_ns = fg_clock_ns();
+	atomic_store(&slot->post.urgent, 0);
 	atomic_store(
 		&slot->post.generation,
 		fg_rollout_current(&keeper->state->rollout)->generations[order->generation].id);
@@ -231,6 +232,19 @@ static bool sane(const struct fg_orders_message *order)
 	       memchr(order->path, 0, sizeof(order->path));
 }
 
+/* A worker that polls must not be urgent: it would let nobody else run on its CPU. So an order that
+ * comes late, when the worker serves again, is void. */
+static void set_priority(struct keeper *keeper, const struct fg_orders_message *order, pid_t pid)
+{
+	struct fg_state_slot *slot = &keeper->state->slots[order->slot];
+
+	if (!pid || (order->urgent && atomic_load(&slot->order) != FG_ORDER_DRAIN))
+		return;
+	fg_priority_urgent(pid, order->urgent);
+	atomic_store(&slot->post.urgent, order->urgent);
+	poke(keeper);
+}
+
 static void obey(struct keeper *keeper, const struct fg_orders_message *order)
 {
 	pid_t pid;
@@ -257,8 +271,7 @@ static void obey(struct keeper *keeper, const struct fg_orders_message *order)
 			kill(pid, SIGKILL);
 		break;
 	case FG_ORDERS_PRIORITY:
-		if (pid)
-			fg_priority_urgent(pid, order->urgent);
+		set_priority(keeper, order, pid);
 		break;
 	default:
 		fg_log(FG_LOG_ERROR, "order.unknown verb=%u", order->verb);

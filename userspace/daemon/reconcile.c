@@ -61,6 +61,7 @@ static void observe_slot(struct fg_control *control, uint32_t slot)
 	seen->deaths = atomic_load_explicit(&state->post.deaths, memory_order_acquire);
 	seen->phase = atomic_load_explicit(&state->work.phase, memory_order_acquire);
 	seen->order = atomic_load_explicit(&state->order, memory_order_relaxed);
+	seen->urgent = atomic_load_explicit(&state->post.urgent, memory_order_acquire);
 	seen->spawned_ns = state->post.spawned_ns;
 	seen->heartbeat_ns = atomic_load_explicit(&state->work.heartbeat_ns, memory_order_relaxed);
 	fg_steering_get_slot(control->steering, (uint16_t)slot, &map);
@@ -183,8 +184,7 @@ static bool sent_already(struct fg_control *control, const struct fg_rollout_act
 	struct fg_control_sent *sent = &control->sent[action->verb][order_index(action)];
 	uint64_t hash = XXH64(action, sizeof(*action), 0) | 1;
 
-	if (sent->hash == hash &&
-	    (action->verb == FG_ROLLOUT_PRIORITY || now_ns < sent->at_ns + RESEND_NS))
+	if (sent->hash == hash && now_ns < sent->at_ns + RESEND_NS)
 		return true;
 	sent->hash = hash;
 	sent->at_ns = now_ns;

@@ -63,6 +63,7 @@ struct fg_state_post {
 	int32_t exit_status; /* of the last worker, as from waitpid */
 	uint64_t spawned_ns;
 	_Atomic uint32_t deaths; /* workers that ended without being told to */
+	_Atomic uint32_t urgent; /* 1: made urgent (FG_ORDERS_PRIORITY); 0 with each new worker */
 };
 
 /* Counters are written by one thread with relaxed stores; nobody ever needs two of them to
