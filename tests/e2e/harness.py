@@ -57,17 +57,18 @@ def wait_for(what, condition, timeout_s=10.0, every_s=0.02):
 class Net:
     """Two namespaces, `gw` with device gw0 and `cl` with cl0, on one veth pair."""
 
-    def __init__(self, mtu=1500, tag=None):
+    def __init__(self, mtu=1500, tag=None, queues=1):
         tag = tag or f"fgt-{os.getpid()}-{os.urandom(2).hex()}"
         self.gw, self.cl = f"{tag}-gw", f"{tag}-cl"
-        self.mtu = mtu
+        self.mtu, self.queues = mtu, str(queues)
 
     def __enter__(self):
         atexit.register(self.close)
         for name in (self.gw, self.cl):
             run("ip", "netns", "add", name)
-        run("ip", "link", "add", "gw0", "mtu", str(self.mtu), "netns", self.gw, "type", "veth",
-            "peer", "name", "cl0", "mtu", str(self.mtu), "netns", self.cl)
+        queues = ("numtxqueues", self.queues, "numrxqueues", self.queues)
+        run("ip", "link", "add", "gw0", "mtu", str(self.mtu), *queues, "netns", self.gw, "type",
+            "veth", "peer", "name", "cl0", "mtu", str(self.mtu), *queues, "netns", self.cl)
         for name, device, v4, v6 in ((self.gw, "gw0", SERVER4, SERVER6),
                                      (self.cl, "cl0", CLIENT4, CLIENT6)):
             run("ip", "-n", name, "link", "set", "lo", "up")

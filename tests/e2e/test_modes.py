@@ -126,6 +126,29 @@ def options_go_up_the_stack():
             assert gateway.counters()["xdp_pass_stack"] == 1
 
 
+def many_queues():
+    """Two interface queues, two workers: every worker has a socket on each queue."""
+    repository = Repository()
+    repository.publish(1)
+    with Net(queues=2) as net, Gateway(net, repository, "--cpus", "0,1") as gateway:
+        assert gateway.status()["queues"] == 2, gateway.status()["queues"]
+        report = load(net, "--rate", "2000", "--duration", "1", "--flows", "40")
+        assert report["lost"] == report["wrong_outputs"] == 0, report["lost"]
+        assert received(gateway.status())[1] == 0
+
+
+def jumbo_frames_stay_in_xdp():
+    """A 3,500-byte MTU: 12 rows are one frame, in place; the reply to 13 rows of u8 as well."""
+    repository = Repository()
+    repository.publish(1)
+    with Net(mtu=3500) as net, Gateway(net, repository) as gateway, Client(net) as client:
+        reply = client.ask(request(b"".join(digits_rows()[:12]), rows=12))
+        wanted = [value for row in reference(1)[:12] for value in row]
+        assert reply.status == "ok" and close_to(reply.floats(), wanted)
+        assert client.ask(request(bytes(13 * 64), rows=13, dtype=5)).status == "ok"
+        assert received(gateway.status()) == (2, 0)
+
+
 def checksum(data):
     total = sum(int.from_bytes(data[i:i + 2].ljust(2, b"\0"), "big")
                 for i in range(0, len(data), 2))
@@ -174,4 +197,5 @@ if __name__ == "__main__":
               for affinity in (False, True)]
     main(*matrix, chooses_the_fastest_mode, affinity_keeps_one_worker, same_answer_on_every_path,
          fragments_reach_the_worker, wildcard_answers_from_the_address_asked,
-         options_go_up_the_stack, vlan_tags)
+         options_go_up_the_stack, many_queues,
+         jumbo_frames_stay_in_xdp, vlan_tags)
