@@ -14,13 +14,12 @@
 
 #define FG_MAX_SERVICES	 16 /* entries of `live` */
 #define FG_MAX_SLOTS	 64 /* entries of `slots`; a worker stands in one */
-#define FG_MAX_QUEUES	 16 /* interface queues; `xsks` holds slot * FG_MAX_QUEUES + queue */
-#define FG_MAX_LISTENERS 8  /* UDP addresses; `socks_udp` holds row * FG_MAX_LISTENERS + listener  \
-			     */
-#define FG_SINK_ROW	FG_MAX_SLOTS /* rows are slots, and this: sockets that drop everything */
-#define FG_MAX_ACL	4096
-#define FG_BUCKETS_LOG2 20 /* default; the map is resized before load, see fg_bpf_config */
-#define FG_SLOT_NONE	0xffff
+#define FG_MAX_QUEUES	 16 /* interface queues; `xsks`: slot * FG_MAX_QUEUES + queue */
+#define FG_MAX_LISTENERS 8  /* UDP addresses; `socks_udp`: row * FG_MAX_LISTENERS + listener */
+#define FG_SINK_ROW	 FG_MAX_SLOTS /* other rows are slots; here: sockets that drop everything */
+#define FG_MAX_ACL	 4096
+#define FG_BUCKETS_LOG2	 20 /* default; the map is resized before load, see fg_bpf_config */
+#define FG_SLOT_NONE	 0xffff
 
 /*
  * Positions in a steering table: prime, as Maglev needs, and over 100 per worker with all slots

@@ -2,6 +2,7 @@
  * the bucket is the one that XDP would take. */
 #include "tests/bpf/fixture.h"
 
+#include <linux/filter.h>
 #include <poll.h>
 
 #define WORKERS	   3
@@ -22,6 +23,7 @@ static const struct {
 
 static struct fx fx;
 static int workers[WORKERS][4];
+static int sinks[4]; /* what must get no answer ends here */
 
 static socklen_t address_bytes(const struct sockaddr_storage *address)
 {
@@ -44,6 +46,19 @@ static int open_worker(int listener)
 	return fd;
 }
 
+/* As the keeper's: its filter takes 0 bytes of each datagram. */
+static int open_sink(int listener)
+{
+	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog filter = {.len = 1, .filter = &nothing};
+	int fd = open_worker(listener);
+
+	fx_must(!setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)),
+		"SO_ATTACH_FILTER");
+	assert_int_equal(fg_steering_set_udp(&fx.steering, FG_SINK_ROW, listener, fd), 0);
+	return fd;
+}
+
 static void open_all(const struct fg_steering_config *config)
 {
 	static const uint16_t slots[] = {0, 1, 2};
@@ -57,6 +72,7 @@ static void open_all(const struct fg_steering_config *config)
 							     workers[slot][listener]),
 					 0);
 		}
+		sinks[listener] = open_sink(listener);
 	}
 	for (uint16_t slot = 0; slot < WORKERS; slot++)
 		fg_steering_set_slot(&fx.steering, slot, FX_GENERATION, FG_SLOT_SERVING);
@@ -78,6 +94,8 @@ static int tear_down(void **state)
 	for (int slot = 0; slot < WORKERS; slot++)
 		for (int listener = 0; listener < LISTENERS; listener++)
 			close(workers[slot][listener]);
+	for (int listener = 0; listener < LISTENERS; listener++)
+		close(sinks[listener]);
 	fx_close(&fx);
 	return 0;
 }
@@ -348,11 +366,11 @@ static void flip_moves_new_flows_only(void **state)
 
 /* ---- refusals -------------------------------------------------------------------------- */
 
-/* Nobody gets it, one counter says why, and the stack tells the client. */
-static void check_refused(const void *bytes, size_t length, enum fg_counter counter)
+/* Nobody gets it, one counter says why, and the client hears `heard` (an errno of recv). */
+static void check_dropped(const void *bytes, size_t length, enum fg_counter counter, int heard)
 {
 	uint64_t before[FG_COUNTER_COUNT], after[FG_COUNTER_COUNT];
-	struct timeval patience = {.tv_sec = 1};
+	struct timeval patience = {.tv_sec = heard != EAGAIN, .tv_usec = 30000};
 
 	for (int listener = 0; listener < 2; listener++) {
 		int fd = client(listeners[listener].address, PORT_EXACT);
@@ -361,13 +379,21 @@ static void check_refused(const void *bytes, size_t length, enum fg_counter coun
 		assert_int_equal(fg_steering_counters(&fx.steering, before), 0);
 		assert_int_equal(send(fd, bytes, length, 0), length);
 		assert_int_equal(receiver(listener, length, 20), -1);
+		assert_int_equal(recv(sinks[listener], &reply, 1, MSG_DONTWAIT), -1);
 		assert_int_equal(fg_steering_counters(&fx.steering, after), 0);
 		fx_check_counters(before, after, counter, 1);
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
+					    sizeof(patience)),
+				 0);
 		assert_int_equal(recv(fd, &reply, 1, 0), -1);
-		assert_int_equal(errno, ECONNREFUSED);
+		assert_int_equal(errno, heard);
 		close(fd);
 	}
+}
+
+static void check_silence(const void *bytes, size_t length, enum fg_counter counter)
+{
+	check_dropped(bytes, length, counter, EAGAIN);
 }
 
 static struct fg_wire_header good_header(void)
@@ -383,8 +409,8 @@ static void short_datagrams(void **state)
 
 	(void)state;
 	for (size_t length = 0; length < sizeof(header); length += 9)
-		check_refused(&header, length, FG_COUNTER_SOCK_DROP_SHORT);
-	check_refused(&header, sizeof(header) - 1, FG_COUNTER_SOCK_DROP_SHORT);
+		check_silence(&header, length, FG_COUNTER_SOCK_DROP_SHORT);
+	check_silence(&header, sizeof(header) - 1, FG_COUNTER_SOCK_DROP_SHORT);
 }
 
 static void foreign_protocols(void **state)
@@ -394,7 +420,7 @@ static void foreign_protocols(void **state)
 		struct fg_wire_header header = good_header();
 
 		((uint8_t *)&header)[i] ^= 0x80;
-		check_refused(&header, sizeof(header), FG_COUNTER_SOCK_DROP_MAGIC);
+		check_silence(&header, sizeof(header), FG_COUNTER_SOCK_DROP_MAGIC);
 	}
 }
 
@@ -405,7 +431,7 @@ static void no_serving_worker(void **state)
 	(void)state;
 	for (uint16_t slot = 0; slot < WORKERS; slot++)
 		fg_steering_set_slot(&fx.steering, slot, FX_GENERATION, FG_SLOT_FREE);
-	check_refused(&header, sizeof(header), FG_COUNTER_SOCK_DROP_NO_SLOT);
+	check_silence(&header, sizeof(header), FG_COUNTER_SOCK_DROP_NO_SLOT);
 }
 
 static void worker_without_socket(void **state)
@@ -416,7 +442,7 @@ static void worker_without_socket(void **state)
 	(void)state;
 	fg_steering_set_slot(&fx.steering, 9, FX_GENERATION, FG_SLOT_SERVING);
 	fx_flip(&fx, lonely, 1);
-	check_refused(&header, sizeof(header), FG_COUNTER_SOCK_DROP_NO_SLOT);
+	check_silence(&header, sizeof(header), FG_COUNTER_SOCK_DROP_NO_SLOT);
 }
 
 static void denied_source(void **state)
@@ -431,7 +457,7 @@ static void denied_source(void **state)
 	check_tuples("127.0.0.1", PORT_EXACT, 0, 100, 5);
 	assert_int_equal(fg_steering_acl(&fx.steering, &v4, 8, FG_ACL_DENY), 0);
 	assert_int_equal(fg_steering_acl(&fx.steering, &v6, 128, FG_ACL_DENY), 0);
-	check_refused(&header, sizeof(header), FG_COUNTER_SOCK_DROP_ACL);
+	check_silence(&header, sizeof(header), FG_COUNTER_SOCK_DROP_ACL);
 }
 
 /* The map lets go of a socket by itself when it is closed. */
@@ -444,9 +470,25 @@ static void closed_socket_is_no_target(void **state)
 	fx_flip(&fx, first, 1);
 	for (int listener = 0; listener < 2; listener++)
 		close(workers[0][listener]);
-	check_refused(&header, sizeof(header), FG_COUNTER_SOCK_DROP_NO_SLOT);
+	check_silence(&header, sizeof(header), FG_COUNTER_SOCK_DROP_NO_SLOT);
 	for (int listener = 0; listener < 2; listener++)
 		workers[0][listener] = open_worker(listener);
+}
+
+/* Were there no sink, the stack would tell the client: dropped and counted all the same. */
+static void without_a_sink(void **state)
+{
+	struct fg_wire_header header = good_header();
+
+	(void)state;
+	for (int listener = 0; listener < 2; listener++) {
+		close(sinks[listener]);
+		sinks[listener] = -1;
+	}
+	header.version++;
+	check_dropped(&header, sizeof(header), FG_COUNTER_SOCK_DROP_MAGIC, ECONNREFUSED);
+	for (int listener = 0; listener < 2; listener++)
+		sinks[listener] = open_sink(listener);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -470,6 +512,7 @@ int main(void)
 		TEST(worker_without_socket),
 		TEST(denied_source),
 		TEST(closed_socket_is_no_target),
+		TEST(without_a_sink),
 	};
 
 	fx_isolate();

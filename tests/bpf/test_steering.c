@@ -143,6 +143,7 @@ static void open_with(uint64_t capabilities, const char *text)
 {
 	struct fg_steering_config config = fx_config();
 	static const uint16_t slots[] = {0};
+	uint32_t flows[FG_MAX_SLOTS];
 	int status;
 	pid_t pid;
 
@@ -157,7 +158,9 @@ static void open_with(uint64_t capabilities, const char *text)
 		fx_open(&fx, &config);
 		fx_flip(&fx, slots, 1);
 		fx_flip(&fx, slots, 1);
-		_exit(fg_steering_fence(&fx.steering, 0) ? 1 : 0);
+		assert_int_equal(fg_steering_flows(&fx.steering, flows), 0);
+		assert_int_equal(fg_steering_fence(&fx.steering, 0), 0);
+		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);

@@ -77,7 +77,8 @@ int fg_steering_acl(const struct fg_steering *steering, const struct sockaddr_st
 		    uint32_t bits, enum fg_acl_action action);
 
 /*
- * A worker's sockets, by slot; UDP sockets also by FG_SINK_ROW. They leave the map by themselves when their last fd is closed.
+ * A worker's sockets, by slot (UDP: FG_SINK_ROW is for what must get no answer). They leave the
+ * map by themselves when their last fd is closed.
  * set_udp wants a socket that is bound, with SO_REUSEPORT set before that (else -EINVAL), and takes
  * it once only (-EBUSY).
  */
