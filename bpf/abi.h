@@ -17,8 +17,9 @@
 #define FG_MAX_QUEUES	 16 /* interface queues; `xsks`: slot * FG_MAX_QUEUES + queue */
 #define FG_MAX_LISTENERS 8  /* UDP addresses; `socks_udp`: row * FG_MAX_LISTENERS + listener */
 #define FG_SINK_ROW	 FG_MAX_SLOTS /* other rows are slots; here: sockets that drop everything */
+#define FG_XSK_MAX_BYTES 3840	      /* of an Ethernet frame: a UMEM frame less XDP's headroom */
 #define FG_MAX_ACL	 4096
-#define FG_BUCKETS_LOG2	 20 /* default; the map is resized before load, see fg_bpf_config */
+#define FG_BUCKETS_LOG2	 18 /* default; the map is resized before load, see fg_bpf_config */
 #define FG_SLOT_NONE	 0xffff
 
 /*

@@ -46,7 +46,7 @@ static __always_inline int fg_ingress_steer(struct xdp_md *ctx)
 		return fg_verdict(FG_COUNTER_XDP_PASS_OTHER, XDP_PASS);
 	if (fg_is_denied(datagram.saddr))
 		return fg_verdict(FG_COUNTER_XDP_DROP_ACL, XDP_DROP);
-	if (shape == FG_SHAPE_STACK)
+	if (shape == FG_SHAPE_STACK || end - (void *)(long)ctx->data > FG_XSK_MAX_BYTES)
 		return fg_verdict(FG_COUNTER_XDP_PASS_STACK, XDP_PASS);
 	switch (fg_parse_request(&part, end, &datagram)) {
 	case FG_REQUEST_SHORT:

@@ -38,7 +38,7 @@ struct fg_store; /* sched/wanted.h: the versions on disk */
 #define FG_ROLLOUT_MAX_PACKING	   4 /* packers at a time: one that hangs must not stop the others */
 
 #define FG_ROLLOUT_START_NS	   60000000000ull /* a worker not READY by then has failed */
-#define FG_ROLLOUT_FINISH_NS	   2000000000ull  /* RETIRING: then its workers are killed */
+#define FG_ROLLOUT_FINISH_NS	   7000000000ull  /* RETIRING: then its workers are killed */
 #define FG_ROLLOUT_HUNG_NS	   2000000000ull  /* a heartbeat that old is suspect ... */
 #define FG_ROLLOUT_SUSPECT_NS	   500000000ull /* ... and after that much longer, a hung worker */
 #define FG_ROLLOUT_YOUNG_NS	   10000000000ull /* dead within that of its start: back off */

@@ -173,10 +173,10 @@ static void add_count(struct fg_cli_table *table, const json_t *object, const ch
 
 static void print_workers(const json_t *reply, const json_t *before, double apart_s, FILE *out)
 {
-	static const char *const names[] = {">slot",   ">generation", ">cpu",	  ">pid",
-					    "phase",   "order",	      ">req/s",	  ">requests",
-					    ">ok",     ">rows/batch", ">holding", ">own memory",
-					    ">sleeps", ">deaths",     NULL};
+	static const char *const names[] = {">slot",   ">generation", ">cpu",	     ">pid",
+					    "phase",   "order",	      ">req/s",	     ">requests",
+					    ">ok",     ">rows/batch", ">own memory", ">sleeps",
+					    ">deaths", NULL};
 	struct fg_cli_table table;
 	json_t *worker;
 	size_t i;
@@ -202,7 +202,6 @@ static void print_workers(const json_t *reply, const json_t *before, double apar
 		add_count(&table, worker, "replies", FG_CLI_PLAIN);
 		fg_cli_table_add(&table, FG_CLI_PLAIN, "%.2f",
 				 batches > 0 ? number_of(worker, "rows") / batches : 0.0);
-		add_count(&table, worker, "holding", FG_CLI_PLAIN);
 		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s",
 				 fg_cli_bytes(text, number_of(worker, "own_bytes")));
 		add_count(&table, worker, "sleeps", FG_CLI_PLAIN);

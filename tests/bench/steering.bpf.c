@@ -16,11 +16,10 @@ struct frame {
 	__u64 state; /* the request id */
 } __attribute__((packed));
 
-/* A flow table as one would make it with the kernel's LRU hash: as many entries as we have buckets.
- */
+/* A flow table as one would make it with the kernel's LRU hash: a million flows. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << FG_BUCKETS_LOG2);
+	__uint(max_entries, 1 << 20);
 	__type(key, struct fg_flow_v4);
 	__type(value, union fg_bucket);
 } flows SEC(".maps");

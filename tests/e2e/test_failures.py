@@ -235,6 +235,51 @@ def killed_control():
         assert gateway.status()["control_restarts"] >= 6
 
 
+def signals_to_the_whole_group_drain():
+    """^C on a terminal and a service manager's stop reach every process; only the keeper acts."""
+    repository = Repository()
+    repository.publish(1)
+    with Net() as net, Gateway(net, repository) as gateway:
+        status = gateway.status()
+        children = [status["control_pid"]] + [w["pid"] for w in status["workers"]]
+        for pid in children:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(pid, number)
+        with Client(net) as client:
+            assert client.ask(request(ROW)).status == "ok"
+        after = gateway.status()
+        assert children == [after["control_pid"]] + [w["pid"] for w in after["workers"]]
+
+
+def workers_that_die_together():
+    """All workers at once: the keeper frees every lock before it takes any frame back."""
+    repository = Repository()
+    repository.publish(1)
+    with Net() as net, Gateway(net, repository, "--cpus", "0,1,0,1") as gateway:
+        process = load_start(net, "--duration", "4", "--rate", "3000", "--flows", "40")
+        for _ in range(6):
+            time.sleep(0.3)
+            old = [worker["pid"] for worker in gateway.workers()]
+            for pid in old:
+                os.kill(pid, signal.SIGKILL)
+            wait_for("four other workers", lambda: len(gateway.workers()) == 4 and not {
+                w["pid"] for w in gateway.workers()} & set(old), 20)
+        load_end(process)
+        with Client(net) as client:
+            for _ in range(20):
+                assert client.ask(request(ROW)).status == "ok"
+
+
+def a_worker_that_hangs_is_replaced():
+    repository = Repository()
+    repository.publish(1)
+    with Net() as net, Gateway(net, repository) as gateway, Client(net) as client:
+        pid = gateway.workers()[0]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        wait_for("another worker", lambda: [w for w in gateway.workers() if w["pid"] != pid], 10)
+        wait_for("an answer", lambda: client.ask(request(ROW), 0.3))
+
+
 def is_alive(pid):
     """False for a zombie too: whoever should wait for it may be slow."""
     try:
@@ -359,7 +404,8 @@ if __name__ == "__main__":
          slow_copies_are_not_taken_early,
          *[(f"killed_worker {mode}", lambda mode=mode: killed_worker(mode))
            for mode in ("native", "generic", "sockets")],
-         frames_survive_many_deaths, killed_control, killed_keeper_leaves_nothing_in_the_way,
+         frames_survive_many_deaths, workers_that_die_together, a_worker_that_hangs_is_replaced,
+         signals_to_the_whole_group_drain, killed_control, killed_keeper_leaves_nothing_in_the_way,
          starting_fails_with_one_clear_line, too_little_locked_memory_is_named,
          denied_sources_get_no_answer, workers_have_no_privileges,
          stops_politely_under_load)

@@ -149,6 +149,19 @@ def jumbo_frames_stay_in_xdp():
         assert received(gateway.status()) == (2, 0)
 
 
+def larger_frames_go_up_the_stack():
+    """9,000-byte MTU: generic XDP takes it, a UMEM frame does not; the stack serves what is larger."""
+    repository = Repository()
+    repository.publish(1)
+    with Net(mtu=9000) as net, Gateway(net, repository, mode=None) as gateway:
+        assert gateway.status()["mode"] == "generic", gateway.status()["mode_reason"]
+        with Client(net) as client:
+            for rows in (1, 14, 15, 16, 20, 30, 32):
+                reply = client.ask(request(b"".join(digits_rows()[:rows]), rows=rows))
+                assert reply and reply.status == "ok", rows
+        assert received(gateway.status()) == (2, 5), received(gateway.status())
+
+
 def checksum(data):
     total = sum(int.from_bytes(data[i:i + 2].ljust(2, b"\0"), "big")
                 for i in range(0, len(data), 2))
@@ -198,4 +211,4 @@ if __name__ == "__main__":
     main(*matrix, chooses_the_fastest_mode, affinity_keeps_one_worker, same_answer_on_every_path,
          fragments_reach_the_worker, wildcard_answers_from_the_address_asked,
          options_go_up_the_stack, many_queues,
-         jumbo_frames_stay_in_xdp, vlan_tags)
+         jumbo_frames_stay_in_xdp, larger_frames_go_up_the_stack, vlan_tags)

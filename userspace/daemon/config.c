@@ -290,7 +290,7 @@ static const struct option_spec {
 	{"drain-deadline", set_drain_deadline_ms, false, "TIME", "then flows are moved (30s)"},
 	{"keep", set_keep_ms, false, "TIME", "keep a drained generation for rollback (60s)"},
 	{"frames", set_frames, false, "N", "AF_XDP frames per queue (4096)"},
-	{"buckets-log2", set_buckets_log2, false, "N", "2^N flow buckets (20)"},
+	{"buckets-log2", set_buckets_log2, false, "N", "2^N flow buckets (18)"},
 	{"acl", set_acl, true, "RULE",
 	 "\"deny 10.1.0.0/16\" or \"allow ...\"; longest prefix wins"},
 	{"name", set_name, false, "NAME", "of the service, in paths (default)"},
@@ -542,9 +542,10 @@ static int derive_paths(struct fg_config *config, struct fg_error *error)
 	char self[PATH_MAX];
 	ssize_t length;
 
-	if (strchr(config->name, '/') || config->name[0] == '.')
+	if (strpbrk(config->name, "/."))
 		return fg_error_set(error, -EINVAL,
-				    "name: \"%s\" must not have a / or begin with .", config->name);
+				    "name: \"%s\" must not have a / or a . (bpffs takes none)",
+				    config->name);
 	if (!config->socket[0])
 		snprintf(config->socket, sizeof(config->socket), "/run/flipgate/%s.sock",
 			 config->name);

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,8 +18,8 @@ enum { EVENT_ORDERS, EVENT_REPOSITORY, EVENT_ADMIN };
 
 /* ---- privileges ---- */
 
-/* The keeper's sockets, frames and plans are none of control's business; above all a plan that the
- * keeper drops must not stay in memory because control still holds it. BPF maps stay open. */
+/* The keeper's sockets, frames, plans and XDP link are none of control's business; above all a plan
+ * that the keeper drops must not stay in memory because control still holds it. BPF maps stay. */
 static void close_foreign(const struct fg_control *control, int admin_fd)
 {
 	DIR *dir = opendir("/proc/self/fd");
@@ -37,7 +38,7 @@ static void close_foreign(const struct fg_control *control, int admin_fd)
 			continue;
 		target[length] = '\0';
 		if (!strncmp(target, "socket:", 7) || !strncmp(target, "/memfd:", 7) ||
-		    !strncmp(target, "pipe:", 5))
+		    !strncmp(target, "pipe:", 5) || !strcmp(target, "anon_inode:bpf_link"))
 			close(fd);
 	}
 	if (dir)
@@ -62,7 +63,11 @@ static int drop_privileges(void)
 	for (i = 0; i < 2; i++)
 		if (have[i])
 			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, kept[i]);
-	return capng_apply(CAPNG_SELECT_BOTH) ? -EPERM : 0;
+	if (capng_apply(CAPNG_SELECT_BOTH))
+		return -EPERM;
+	/* The kernel forgot it with the capabilities. A keeper that is gone already shows at its
+	 * socket. */
+	return prctl(PR_SET_PDEATHSIG, SIGKILL) ? -errno : 0;
 }
 
 /* ---- the loop ---- */

@@ -5,6 +5,8 @@
 #include <ifaddrs.h>
 #include <linux/ethtool.h>
 #include <linux/filter.h>
+#include <linux/if_xdp.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <string.h>
@@ -12,7 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RING_ENTRIES   2048
+#define MAX_ENTRIES    2048
+#define MIN_ENTRIES    32
 #define RECEIVE_BUFFER (4 << 20)
 #define BUSY_ATTEMPTS  20
 #define BUSY_PAUSE_US  100000
@@ -336,12 +339,23 @@ void fg_dataplane_close(struct fg_dataplane *dataplane)
 
 /* ---- slots ------------------------------------------------------------------------------ */
 
+/* The workers of two generations with full rings still leave half of the frames to the driver and
+ * to those that are not stalled. */
+static uint32_t ring_entries(const struct fg_config *config)
+{
+	uint32_t entries = MAX_ENTRIES;
+
+	while (entries > MIN_ENTRIES && entries * 4 * config->worker_count > config->frames)
+		entries /= 2;
+	return entries;
+}
+
 static int open_queue(struct fg_dataplane *dataplane, uint16_t slot, uint32_t queue,
 		      struct fg_error *error)
 {
 	struct fg_xsk *xsk = &dataplane->slots[slot].xsks[queue];
 	int code = fg_xsk_open(xsk, &dataplane->umems[queue], dataplane->ifindex, queue, slot,
-			       RING_ENTRIES, error);
+			       ring_entries(dataplane->config), error);
 
 	if (code)
 		return code;
@@ -376,6 +390,12 @@ int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct
 	return code;
 }
 
+void fg_dataplane_unlock_slot(struct fg_dataplane *dataplane, uint16_t slot)
+{
+	for (uint32_t queue = 0; queue < dataplane->queues; queue++)
+		fg_umem_recover(&dataplane->umems[queue], slot + 1);
+}
+
 uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot)
 {
 	struct fg_dataplane_slot *sockets = &dataplane->slots[slot];
@@ -390,4 +410,39 @@ uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot
 		while (recv(sockets->udp[i], &byte, 1, MSG_DONTWAIT | MSG_TRUNC) >= 0)
 			lost++;
 	return lost;
+}
+
+static void count_xsk(int fd, struct fg_state_drops *drops)
+{
+	struct xdp_statistics statistics = {0};
+	socklen_t size = sizeof(statistics);
+
+	if (getsockopt(fd, SOL_XDP, XDP_STATISTICS, &statistics, &size))
+		return;
+	drops->ring_full += statistics.rx_ring_full;
+	drops->no_frame += statistics.rx_dropped + statistics.rx_fill_ring_empty_descs;
+}
+
+static void count_udp(int fd, struct fg_state_drops *drops)
+{
+	uint32_t memory[SK_MEMINFO_VARS] = {0};
+	socklen_t size = sizeof(memory);
+
+	if (!getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size))
+		drops->socket_full += memory[SK_MEMINFO_DROPS];
+}
+
+void fg_dataplane_count_drops(const struct fg_dataplane *dataplane, struct fg_state_drops *drops)
+{
+	struct fg_state_drops sum = {0};
+
+	for (uint32_t i = 0; i < FG_MAX_SLOTS; i++) {
+		const struct fg_dataplane_slot *slot = &dataplane->slots[i];
+
+		for (uint32_t queue = 0; slot->open && queue < dataplane->queues; queue++)
+			count_xsk(slot->xsks[queue].fd, &sum);
+		for (uint32_t k = 0; slot->open && k < dataplane->config->listen_count; k++)
+			count_udp(slot->udp[k], &sum);
+	}
+	*drops = sum;
 }

@@ -45,8 +45,15 @@ void fg_dataplane_close(struct fg_dataplane *dataplane);
 /* Makes the slot's sockets and puts them into the maps, unless it has them. Keeper only. */
 int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error);
 
+/* A worker of the slot ended: frees the locks it held. Keeper only, before the next. */
+void fg_dataplane_unlock_slot(struct fg_dataplane *dataplane, uint16_t slot);
+
 /* After the slot's worker ended: its frames go back, datagrams that waited for it are dropped.
- * Returns how many were lost. Keeper only. */
+ * What is kept up by a worker that holds a lock, or by the driver, goes back in a later call: call
+ * it again now and then while the slot has no worker. Returns how many were lost. Keeper only. */
 uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot);
+
+/* Adds up what all slots' sockets dropped since the start. */
+void fg_dataplane_count_drops(const struct fg_dataplane *dataplane, struct fg_state_drops *drops);
 
 #endif

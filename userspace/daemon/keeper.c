@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,12 +30,21 @@
 #define RESTART_PAUSE_NS 200000000ull  /* between two starts of control */
 #define STOP_GRACE_NS	 5000000000ull /* beyond the drain deadline */
 
+/* What the keeper knows of a slot's worker. Its twin in the state page is for reading only: the
+ * worker can write to that page, and a pid is a thing to kill. */
+struct post {
+	pid_t pid; /* 0: none */
+	uint32_t generation;
+};
+
 struct keeper {
 	const struct fg_config *config;
 	struct fg_state *state;
 	struct fg_steering steering;
 	struct fg_dataplane dataplane;
 	struct fg_packer packer;
+	struct post posts[FG_MAX_SLOTS];
+	pid_t control;	     /* 0: none */
 	int signals;	     /* signalfd; -1: closed, as all below */
 	int admin;	     /* listening control socket */
 	int orders;	     /* our end of the pair with control */
@@ -55,11 +65,16 @@ static void poke(const struct keeper *keeper)
 
 /* ---- children --------------------------------------------------------------------------- */
 
-/* A child begins with default signals and without the keeper's own descriptors. */
+/* A child begins without the keeper's signals and the keeper's own descriptors. */
 static void become_child(const struct keeper *keeper, const char *part)
 {
 	sigset_t none;
 
+	/* A terminal's ^C and a service manager signal the whole group: the keeper drains, its
+	 * children wait for orders. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -96,6 +111,7 @@ static int start_control(struct keeper *keeper)
 		keeper->orders = -1;
 		return -errno;
 	}
+	keeper->control = pid;
 	atomic_store(&keeper->state->boot.control_pid, pid);
 	return 0;
 }
@@ -103,8 +119,7 @@ static int start_control(struct keeper *keeper)
 /* Control that died comes back at once, but not in a tight loop. */
 static void keep_control(struct keeper *keeper)
 {
-	if (atomic_load(&keeper->state->boot.control_pid) ||
-	    fg_clock_ns() - keeper->control_ns < RESTART_PAUSE_NS)
+	if (keeper->control || fg_clock_ns() - keeper->control_ns < RESTART_PAUSE_NS)
 		return;
 	if (start_control(keeper))
 		fg_log(FG_LOG_ERROR, "control.restart reason=\"%s\"", strerror(errno));
@@ -118,6 +133,7 @@ static void fail_worker(struct keeper *keeper, uint16_t slot, const char *text)
 
 	snprintf(work->error, sizeof(work->error), "%s", text);
 	atomic_store_explicit(&work->phase, FG_WORK_FAILED, memory_order_release);
+	atomic_fetch_add(&keeper->state->slots[slot].post.deaths, 1);
 	fg_log(FG_LOG_ERROR, "worker.start slot=%u reason=\"%s\"", slot, text);
 }
 
@@ -144,18 +160,19 @@ static void run_worker(struct keeper *keeper, const struct fg_orders_message *or
 static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 {
 	struct fg_state_slot *slot = &keeper->state->slots[order->slot];
+	struct post *post = &keeper->posts[order->slot];
 	struct fg_error error = {""};
 	pid_t pid;
 
-	if (atomic_load(&slot->post.pid))
+	if (post->pid)
 		return;
 	memset(&slot->work, 0, sizeof(slot->work));
 	slot->post.cpu = order->cpu;
 	slot->post.spawned_ns = fg_clock_ns();
 	atomic_store(&slot->post.urgent, 0);
-	atomic_store(
-		&slot->post.generation,
-		fg_rollout_current(&keeper->state->rollout)->generations[order->generation].id);
+	post->generation =
+		fg_rollout_current(&keeper->state->rollout)->generations[order->generation].id;
+	atomic_store(&slot->post.generation, post->generation);
 	if (fg_dataplane_open_slot(&keeper->dataplane, order->slot, &error)) {
 		fail_worker(keeper, order->slot, error.text);
 		return;
@@ -169,8 +186,15 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 		fail_worker(keeper, order->slot, strerror(errno));
 		return;
 	}
+	post->pid = pid;
 	atomic_store(&slot->post.pid, pid);
 }
+
+/* A child that ended. */
+struct ended {
+	pid_t pid;
+	int status;
+};
 
 /*
  * First nobody is steered to the slot any more, then what the worker held is taken back. Control
@@ -179,17 +203,19 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 static void reap_worker(struct keeper *keeper, uint16_t slot, int status)
 {
 	struct fg_state_slot *state = &keeper->state->slots[slot];
-	uint32_t generation = atomic_load(&state->post.generation), lost;
+	struct post *post = &keeper->posts[slot];
 	bool told = atomic_load(&state->order) == FG_ORDER_FINISH && WIFEXITED(status);
+	uint32_t lost;
 
-	fg_steering_set_slot(&keeper->steering, slot, generation, FG_SLOT_FREE);
+	fg_steering_set_slot(&keeper->steering, slot, post->generation, FG_SLOT_FREE);
 	lost = fg_dataplane_reclaim_slot(&keeper->dataplane, slot);
+	post->pid = 0;
 	state->post.exit_status = status;
 	if (!told)
 		atomic_fetch_add(&state->post.deaths, 1);
 	atomic_store(&state->post.pid, 0);
-	fg_log(told ? FG_LOG_INFO : FG_LOG_WARN,
-	       "worker.end slot=%u generation=%u status=%s%d lost=%u", slot, generation,
+	fg_log(told && !lost ? FG_LOG_INFO : FG_LOG_WARN,
+	       "worker.end slot=%u generation=%u status=%s%d lost=%u", slot, post->generation,
 	       WIFSIGNALED(status) ? "signal " : "",
 	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), lost);
 }
@@ -198,28 +224,50 @@ static void reap_control(struct keeper *keeper, int status)
 {
 	close(keeper->orders);
 	keeper->orders = -1;
+	keeper->control = 0;
 	atomic_store(&keeper->state->boot.control_pid, 0);
 	if (!keeper->stop_by_ns)
 		fg_log(FG_LOG_WARN, "control.end status=%#x", status);
 }
 
+static int slot_of(const struct keeper *keeper, pid_t pid)
+{
+	for (int slot = 0; slot < FG_MAX_SLOTS; slot++)
+		if (keeper->posts[slot].pid == pid)
+			return slot;
+	return -1;
+}
+
+static void reap_child(struct keeper *keeper, const struct ended *ended)
+{
+	int slot = slot_of(keeper, ended->pid);
+
+	if (slot >= 0)
+		reap_worker(keeper, slot, ended->status);
+	else if (ended->pid == keeper->control)
+		reap_control(keeper, ended->status);
+	else
+		fg_packer_reap(&keeper->packer, ended->pid, ended->status);
+}
+
+/* All that ended are known, and the locks they held are free, before the frames of any are taken
+ * back: that needs the locks. */
 static void reap_children(struct keeper *keeper)
 {
-	int status;
-	pid_t pid;
+	struct ended ended[FG_MAX_SLOTS + FG_STATE_MAX_PLANS + 1];
+	size_t count = 0;
+	int slot;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == atomic_load(&keeper->state->boot.control_pid)) {
-			reap_control(keeper, status);
-			continue;
-		}
-		if (fg_packer_reap(&keeper->packer, pid, status))
-			continue;
-		for (uint16_t slot = 0; slot < FG_MAX_SLOTS; slot++)
-			if (pid == atomic_load(&keeper->state->slots[slot].post.pid))
-				reap_worker(keeper, slot, status);
+	while (count < sizeof(ended) / sizeof(ended[0]) &&
+	       (ended[count].pid = waitpid(-1, &ended[count].status, WNOHANG)) > 0) {
+		slot = slot_of(keeper, ended[count++].pid);
+		if (slot >= 0)
+			fg_dataplane_unlock_slot(&keeper->dataplane, slot);
 	}
-	poke(keeper);
+	for (size_t i = 0; i < count; i++)
+		reap_child(keeper, &ended[i]);
+	if (count)
+		poke(keeper);
 }
 
 /* ---- orders ----------------------------------------------------------------------------- */
@@ -253,7 +301,7 @@ static void obey(struct keeper *keeper, const struct fg_orders_message *order)
 		fg_log(FG_LOG_ERROR, "order.bad verb=%u", order->verb);
 		return;
 	}
-	pid = atomic_load(&keeper->state->slots[order->slot].post.pid);
+	pid = keeper->posts[order->slot].pid;
 	switch (order->verb) {
 	case FG_ORDERS_PACK:
 		fg_packer_start(&keeper->packer, order);
@@ -313,10 +361,17 @@ static int map_state(struct keeper *keeper)
 /* Who answers at the socket is alive; a socket that nobody answers at is left over. */
 static bool somebody_answers(const struct sockaddr_un *address)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool answers = !connect(fd, (const struct sockaddr *)address, sizeof(*address));
+	bool answers = true;
 
-	close(fd);
+	/* The children of a keeper that was killed a moment ago need one to die. */
+	for (int attempt = 0; answers && attempt < 10; attempt++) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (attempt)
+			usleep(100000);
+		answers = !connect(fd, (const struct sockaddr *)address, sizeof(*address));
+		close(fd);
+	}
 	return answers;
 }
 
@@ -367,6 +422,8 @@ static int open_signals(struct keeper *keeper)
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);  /* a terminal that goes away */
+	signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more */
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
 	keeper->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -387,6 +444,17 @@ static int open_steering(struct keeper *keeper, struct fg_error *error)
 	return fg_steering_open(&keeper->steering, &steering, error);
 }
 
+/* Slots x (queues + addresses) sockets may be open at once. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int start(struct keeper *keeper, struct fg_error *error)
 {
 	const struct fg_config *config = keeper->config;
@@ -396,6 +464,7 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	if (code)
 		return fg_error_set(error, code, "state page: %s", strerror(-code));
 	fg_packer_init(&keeper->packer, config, keeper->state);
+	raise_descriptors();
 	code = open_signals(keeper);
 	if (code)
 		return fg_error_set(error, code, "signals: %s", strerror(-code));
@@ -420,13 +489,12 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	return code ? fg_error_set(error, code, "control: %s", strerror(-code)) : 0;
 }
 
-static void kill_child(_Atomic int32_t *pid)
+static void kill_child(pid_t pid)
 {
-	if (!atomic_load(pid))
+	if (!pid)
 		return;
-	kill(atomic_load(pid), SIGKILL);
-	waitpid(atomic_load(pid), NULL, 0);
-	atomic_store(pid, 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 }
 
 static void close_fd(int fd)
@@ -438,9 +506,9 @@ static void close_fd(int fd)
 static void stop(struct keeper *keeper)
 {
 	if (keeper->state) {
-		kill_child(&keeper->state->boot.control_pid);
+		kill_child(keeper->control);
 		for (uint16_t slot = 0; slot < FG_MAX_SLOTS; slot++)
-			kill_child(&keeper->state->slots[slot].post.pid);
+			kill_child(keeper->posts[slot].pid);
 		fg_packer_close(&keeper->packer);
 	}
 	fg_steering_close(&keeper->steering);
@@ -463,7 +531,7 @@ static void read_signals(struct keeper *keeper)
 	while (read(keeper->signals, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			continue; /* all children are looked at below */
-		fg_log(FG_LOG_INFO, "stop signal=%s", info.ssi_signo == SIGINT ? "INT" : "TERM");
+		fg_log(FG_LOG_INFO, "stop signal=%s", strsignal(info.ssi_signo));
 		keeper->stop_by_ns =
 			keeper->stop_by_ns ? 1
 					   : fg_clock_ns() + STOP_GRACE_NS +
@@ -476,7 +544,7 @@ static void read_signals(struct keeper *keeper)
 static bool any_worker(const struct keeper *keeper)
 {
 	for (uint16_t slot = 0; slot < FG_MAX_SLOTS; slot++)
-		if (atomic_load(&keeper->state->slots[slot].post.pid))
+		if (keeper->posts[slot].pid)
 			return true;
 	return false;
 }
@@ -484,6 +552,16 @@ static bool any_worker(const struct keeper *keeper)
 static bool finished(const struct keeper *keeper)
 {
 	return keeper->stop_by_ns && (!any_worker(keeper) || fg_clock_ns() > keeper->stop_by_ns);
+}
+
+/* What could not be taken back at once from a worker that ended, and the drops that only the
+ * keeper's sockets know of. */
+static void tidy(struct keeper *keeper)
+{
+	for (uint16_t slot = 0; slot < FG_MAX_SLOTS; slot++)
+		if (!keeper->posts[slot].pid)
+			fg_dataplane_reclaim_slot(&keeper->dataplane, slot);
+	fg_dataplane_count_drops(&keeper->dataplane, &keeper->state->boot.drops);
 }
 
 static void loop(struct keeper *keeper)
@@ -500,6 +578,7 @@ static void loop(struct keeper *keeper)
 		read_orders(keeper);
 		keep_control(keeper);
 		fg_packer_expire(&keeper->packer, fg_clock_ns());
+		tidy(keeper);
 	}
 }
 

@@ -51,8 +51,8 @@ static void fail(struct fg_packer *packer, uint32_t plan, const char *text)
 }
 
 /* Puts the three descriptors at their places and runs the packer. Does not return. */
-static void run_child(const struct fg_packer *packer, const char *model, int dir, int output,
-		      int errors)
+static void run_child(const struct fg_packer *packer, const struct fg_orders_message *order,
+		      int output, int errors)
 {
 	char name[FG_NAME_BYTES];
 	char *argv[] = {"flipgate-pack",
@@ -67,10 +67,17 @@ static void run_child(const struct fg_packer *packer, const char *model, int dir
 			"--user",
 			(char *)packer->config->user,
 			NULL};
+	int dir;
 
-	snprintf(name, sizeof(name), "%s", model);
+	snprintf(name, sizeof(name), "%s", order->model);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fg_priority_background();
+	/* Here, because a store that does not answer must not keep the keeper waiting. */
+	dir = open(order->path, O_RDONLY | O_DIRECTORY);
+	if (dir < 0) {
+		dprintf(errors, "cannot open %s: %s", order->path, strerror(errno));
+		_exit(2);
+	}
 	/* Above all targets first, so that no dup2 below closes a source. */
 	dir = fcntl(dir, F_DUPFD, CHILD_FDS);
 	output = fcntl(output, F_DUPFD, CHILD_FDS);
@@ -88,8 +95,7 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 {
 	struct fg_state_plan *record = &packer->state->plans[order->plan];
 	uint32_t phase = atomic_load_explicit(&record->phase, memory_order_acquire);
-	int dir, output, pipes[2];
-	char text[256];
+	int output, pipes[2];
 	pid_t pid;
 
 	if (phase != FG_PLAN_FREE && record->version == order->version &&
@@ -100,17 +106,9 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 	record->version = order->version;
 	record->fingerprint = order->fingerprint;
 	record->error[0] = '\0';
-	dir = open(order->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0) {
-		snprintf(text, sizeof(text), "cannot open %.180s: %s", order->path,
-			 strerror(errno));
-		fail(packer, order->plan, text);
-		return;
-	}
 	output = memfd_create("flipgate-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	packer->jobs[order->plan].memfd = output;
 	if (output < 0 || pipe2(pipes, O_CLOEXEC | O_NONBLOCK)) {
-		close(dir);
 		fail(packer, order->plan, strerror(errno));
 		return;
 	}
@@ -118,8 +116,7 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 	packer->jobs[order->plan].started_ns = fg_clock_ns();
 	pid = fork();
 	if (!pid)
-		run_child(packer, order->model, dir, output, pipes[1]);
-	close(dir);
+		run_child(packer, order, output, pipes[1]);
 	close(pipes[1]);
 	if (pid < 0) {
 		fail(packer, order->plan, strerror(errno));
@@ -169,6 +166,7 @@ static void explain(int errors, int status, char *text, size_t size)
 	if (got > 0) {
 		text[got] = '\0';
 		text[strcspn(text, "\n")] = '\0';
+		fg_log_clean(text);
 		return;
 	}
 	if (WIFSIGNALED(status))

@@ -1,10 +1,13 @@
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <xxhash.h>
 #include "userspace/daemon/control.h"
 #include "userspace/daemon/orders.h"
@@ -45,6 +48,7 @@ static const char *describe_end(struct fg_control *control, uint32_t slot)
 	else
 		snprintf(text, size, "a worker ended with status %d before it was ready",
 			 WEXITSTATUS(status));
+	fg_log_clean(text);
 	return text;
 }
 
@@ -105,7 +109,8 @@ static void observe_flows(struct fg_control *control, uint64_t now_ns)
 	if (!fg_rollout_find(&control->next, FG_GENERATION_DRAINING) ||
 	    now_ns < control->flows_ns + COUNT_FLOWS_NS)
 		return;
-	fg_steering_flows(control->steering, flows);
+	if (fg_steering_flows(control->steering, flows))
+		return;
 	for (slot = 0; slot < FG_MAX_SLOTS; slot++)
 		control->observed.slots[slot].flows = flows[slot];
 	control->observed.flows_known = true;
@@ -277,10 +282,13 @@ static int fence(struct fg_control *control)
 {
 	int code = fg_steering_fence(control->steering, FG_CONTROL_SERVICE);
 
-	/* Nobody knows which table is live: a flip waits for the same grace period. */
-	if (code == -ENOENT)
-		return control->table ? flip(control, control->table) : 0;
-	return code;
+	/* Nobody knows which table is live: a flip waits for the same grace period, and without a
+	 * worker to flip to, membarrier(2) does. */
+	if (code != -ENOENT)
+		return code;
+	if (control->table)
+		return flip(control, control->table);
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) ? -errno : 0;
 }
 
 static int act(struct fg_control *control, const struct fg_rollout_action *action)

@@ -102,7 +102,6 @@ static json_t *report_worker(const struct fg_state_slot *state, uint32_t slot)
 		{"not_ours", count(&stats->not_ours)},
 		{"send_failed", count(&stats->send_failed)},
 		{"sleeps", count(&stats->sleeps)},
-		{"holding", atomic_load_explicit(&state->work.holding, memory_order_relaxed)},
 		{"own_bytes", state->work.own_bytes},
 		{"deaths", atomic_load_explicit(&state->post.deaths, memory_order_relaxed)},
 	};
@@ -254,7 +253,9 @@ static json_t *report_flips(const struct fg_rollout_flip *flip)
 	return json_pack("{s:I,s:o}", "count", (json_int_t)flip->count, "last", last);
 }
 
-static json_t *report_counters(const struct fg_steering *steering)
+/* What BPF counts, and what the kernel drops between BPF and a worker. */
+static json_t *report_counters(const struct fg_steering *steering,
+			       const struct fg_state_drops *drops)
 {
 	uint64_t totals[FG_COUNTER_COUNT];
 	json_t *counters = json_object();
@@ -264,6 +265,9 @@ static json_t *report_counters(const struct fg_steering *steering)
 		return counters;
 	for (i = 0; i < FG_COUNTER_COUNT; i++)
 		json_object_set_new(counters, fg_counter_name(i), number(totals[i]));
+	json_object_set_new(counters, "xsk_drop_ring_full", number(drops->ring_full));
+	json_object_set_new(counters, "xsk_drop_no_frame", number(drops->no_frame));
+	json_object_set_new(counters, "udp_drop_full", number(drops->socket_full));
 	return counters;
 }
 
@@ -306,7 +310,7 @@ json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 	json_t *report = report_service(control, now_ns);
-	uint32_t flows[FG_MAX_SLOTS];
+	uint32_t flows[FG_MAX_SLOTS] = {0};
 
 	if (!report)
 		return NULL;
@@ -315,6 +319,7 @@ json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_
 	json_object_set_new(report, "workers", report_workers(control->state));
 	json_object_set_new(report, "models", report_models(control, versions));
 	json_object_set_new(report, "flips", report_flips(&rollout->flip));
-	json_object_set_new(report, "counters", report_counters(control->steering));
+	json_object_set_new(report, "counters",
+			    report_counters(control->steering, &control->state->boot.drops));
 	return report;
 }

@@ -213,15 +213,22 @@ int fg_steering_open(struct fg_steering *steering, const struct fg_steering_conf
 	return err;
 }
 
+void fg_steering_unmap(struct fg_steering *steering)
+{
+	if (steering->slot_words)
+		munmap(steering->slot_words, FG_MAX_SLOTS * sizeof(union fg_slot));
+	if (steering->bucket_words)
+		munmap((void *)steering->bucket_words, bucket_bytes(steering));
+	steering->slot_words = NULL;
+	steering->bucket_words = NULL;
+}
+
 void fg_steering_close(struct fg_steering *steering)
 {
 	if (!steering->config.buckets_log2) /* never opened */
 		return;
 	fg_steering_detach(steering);
-	if (steering->slot_words)
-		munmap(steering->slot_words, FG_MAX_SLOTS * sizeof(union fg_slot));
-	if (steering->bucket_words)
-		munmap((void *)steering->bucket_words, bucket_bytes(steering));
+	fg_steering_unmap(steering);
 	socket_bpf__destroy(steering->socket);
 	ingress_bpf__destroy(steering->ingress);
 	fg_pins_remove(steering->config.pin_dir);

@@ -56,3 +56,13 @@ void fg_log(enum fg_log_level level, const char *format, ...)
 		errno = 0;
 	errno = saved;
 }
+
+void fg_log_clean(char *text)
+{
+	for (; *text; text++) {
+		if (*text == '"')
+			*text = '\'';
+		else if (*text < ' ' || *text > '~')
+			*text = '?';
+	}
+}

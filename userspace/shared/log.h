@@ -24,4 +24,7 @@ void fg_log_open(const char *part, bool verbose);
  */
 __attribute__((format(printf, 2, 3))) void fg_log(enum fg_log_level level, const char *format, ...);
 
+/* Makes outside text safe in a line, in quotes and in JSON: plain ASCII without '"'. In place. */
+void fg_log_clean(char *text);
+
 #endif

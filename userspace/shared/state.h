@@ -29,6 +29,13 @@
 
 enum fg_mode { FG_MODE_NONE = 0, FG_MODE_NATIVE, FG_MODE_GENERIC, FG_MODE_SOCKETS };
 
+/* Datagrams that the kernel dropped between steering and a worker. */
+struct fg_state_drops {
+	uint64_t ring_full;   /* the worker's AF_XDP ring had no room */
+	uint64_t no_frame;    /* all frames were in use, or the packet exceeded one */
+	uint64_t socket_full; /* the worker's UDP socket had no room, or a wrong checksum */
+};
+
 struct fg_state_boot {
 	uint64_t started_ns;	   /* CLOCK_MONOTONIC */
 	_Atomic uint64_t ready_ns; /* when the first generation was flipped in; 0 before. Control
@@ -39,7 +46,8 @@ struct fg_state_boot {
 	int32_t keeper_pid;
 	_Atomic int32_t control_pid;
 	_Atomic uint32_t control_restarts;
-	_Atomic uint32_t stopping; /* 1: keeper was asked to stop: drain all, then exit */
+	_Atomic uint32_t stopping;   /* 1: keeper was asked to stop: drain all, then exit */
+	struct fg_state_drops drops; /* every second */
 	char interface[16];
 	char mode_reason[256]; /* why a faster mode was not taken; empty if the first was */
 };
@@ -83,7 +91,6 @@ struct fg_stats {
 
 struct fg_state_work {
 	_Atomic uint32_t phase;	       /* enum fg_work_phase; announces error */
-	_Atomic uint32_t holding;      /* requests taken and not yet answered */
 	_Atomic uint64_t heartbeat_ns; /* at least every 100 ms */
 	uint64_t ready_ns;
 	uint64_t own_bytes; /* private resident memory at READY, from smaps_rollup */

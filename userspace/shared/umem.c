@@ -148,7 +148,8 @@ static void finish_move(struct fg_umem *umem)
 	uint32_t before = shared->journal.fill_before;
 	uint32_t after = before + shared->journal.count;
 
-	if (atomic_load_explicit(umem->fill.producer, memory_order_acquire) != after) {
+	if (shared->journal.count <= umem->frames &&
+	    atomic_load_explicit(umem->fill.producer, memory_order_acquire) != after) {
 		for (uint32_t i = before; i != after; i++)
 			fg_umem_mark(umem, *fg_ring_address(&umem->fill, i), FG_FRAME_KERNEL);
 		atomic_store_explicit(umem->fill.producer, after, memory_order_release);
@@ -158,8 +159,11 @@ static void finish_move(struct fg_umem *umem)
 	atomic_store_explicit(&shared->journal.busy, 0, memory_order_release);
 }
 
-static void wake_driver(const struct fg_umem *umem)
+void fg_umem_wake(const struct fg_umem *umem)
 {
+	/* The driver sets the flag and then looks at the ring; we fill the ring and then look at
+	 * the flag: one of the two sees the other's store. */
+	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(umem->fill.flags, memory_order_relaxed) & XDP_RING_NEED_WAKEUP)
 		recvfrom(umem->owner, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
@@ -193,7 +197,6 @@ bool fg_umem_recycle(struct fg_umem *umem, uint8_t holder, const uint64_t *addre
 	atomic_store_explicit(&shared->journal.busy, 1, memory_order_release);
 	finish_move(umem);
 	atomic_store_explicit(&shared->lock, 0, memory_order_release);
-	wake_driver(umem);
 	return true;
 }
 

@@ -27,7 +27,8 @@
 #include "models/error.h"
 #include "userspace/shared/ring.h"
 
-#define FG_FRAME_BYTES	4096 /* so that a row of 784 f32 fits with a 3,500-byte MTU */
+#define FG_FRAME_BYTES 4096 /* so that a row of 784 f32 fits with a 3,500-byte MTU */
+_Static_assert(FG_FRAME_BYTES - 256 == FG_XSK_MAX_BYTES, "XDP_PACKET_HEADROOM is 256");
 #define FG_FRAME_KERNEL 0
 #define FG_FRAME_SENT	0xff
 #define FG_UMEM_KEEPER	0xfe /* holder id of the keeper; workers use slot + 1 */
@@ -73,14 +74,20 @@ static inline uint32_t fg_umem_frame(uint64_t address)
 
 static inline void fg_umem_mark(struct fg_umem *umem, uint64_t address, uint8_t mark)
 {
-	atomic_store_explicit(&umem->shared->ledger[fg_umem_frame(address)], mark,
-			      memory_order_relaxed);
+	uint32_t frame = fg_umem_frame(address);
+
+	/* The keeper marks what it reads from rings that a worker can write to. */
+	if (frame < umem->frames)
+		atomic_store_explicit(&umem->shared->ledger[frame], mark, memory_order_relaxed);
 }
+
+/* Wakes the driver where it waits for frames to fill: one load in each loop, a syscall if so. */
+void fg_umem_wake(const struct fg_umem *umem);
 
 /*
  * Moves every completed frame and the `count` frames at `addresses` (held by `holder`) to the
  * fill ring. false: somebody else is at it, nothing was done, the caller keeps its frames and
- * comes back. Lock-free otherwise, no syscall unless the driver asked to be woken.
+ * comes back. No syscall.
  */
 bool fg_umem_recycle(struct fg_umem *umem, uint8_t holder, const uint64_t *addresses,
 		     uint32_t count);

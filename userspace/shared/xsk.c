@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define LOCK_ATTEMPTS 1000
 
 int fg_xsk_open(struct fg_xsk *xsk, struct fg_umem *umem, int ifindex, uint32_t queue,
 		uint16_t slot, uint32_t entries, struct fg_error *error)
@@ -85,6 +88,8 @@ static void finish_send(struct fg_xsk *xsk)
 	uint32_t end =
 		atomic_load_explicit(&xsk->umem->shared->sending[xsk->slot], memory_order_acquire);
 
+	if (end - producer > xsk->tx.mask + 1)
+		return; /* only a worker that was broken into writes that */
 	for (uint32_t i = producer; i != end; i++)
 		fg_umem_mark(xsk->umem, fg_ring_desc(&xsk->tx, i)->addr, FG_FRAME_SENT);
 	atomic_store_explicit(xsk->tx.producer, end, memory_order_release);
@@ -112,19 +117,26 @@ int fg_xsk_kick(struct fg_xsk *xsk)
 
 	while ((waiting = fg_ring_count(&xsk->tx)) &&
 	       atomic_load_explicit(xsk->tx.flags, memory_order_relaxed) & XDP_RING_NEED_WAKEUP) {
-		/* In copy mode the kernel sends up to 32 a call and says EAGAIN for the rest. */
-		if (sendto(xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 &&
-		    (errno != EAGAIN || fg_ring_count(&xsk->tx) == waiting))
+		/* In copy mode the kernel sends up to 32 a call and says EAGAIN for the rest; with
+		 * zero copy it only wakes the driver, and nothing is gone when the call returns. */
+		if (sendto(xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN)
 			return -errno;
+		if (fg_ring_count(&xsk->tx) == waiting)
+			return -EAGAIN;
 	}
 	return 0;
 }
 
-/* The keeper can wait for the lock: its holder is another process that runs on. */
-static void recycle_all(struct fg_umem *umem, const uint64_t *addresses, uint32_t count)
+/* The lock's holder is another process that runs on, unless it was stopped: not to be waited for.
+ */
+static bool recycle_patiently(struct fg_umem *umem, const uint64_t *addresses, uint32_t count)
 {
-	while (!fg_umem_recycle(umem, FG_UMEM_KEEPER, addresses, count))
+	for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
+		if (fg_umem_recycle(umem, FG_UMEM_KEEPER, addresses, count))
+			return true;
 		sched_yield();
+	}
+	return false;
 }
 
 uint32_t fg_xsk_reclaim(struct fg_xsk *xsk)
@@ -132,24 +144,22 @@ uint32_t fg_xsk_reclaim(struct fg_xsk *xsk)
 	struct fg_umem *umem = xsk->umem;
 	struct fg_xsk_frame frames[64];
 	uint64_t addresses[64];
-	uint32_t count = 0, lost = 0;
+	uint32_t count = 0, lost = 0, frame = 0;
 
 	fg_umem_recover(umem, holder(xsk));
 	finish_send(xsk);
 	fg_xsk_kick(xsk);
-	while (fg_xsk_receive(xsk, frames, 64))
-		;
-	for (uint32_t frame = 0; frame < umem->frames; frame++) {
-		if (atomic_load_explicit(&umem->shared->ledger[frame], memory_order_relaxed) !=
-		    holder(xsk))
-			continue;
-		addresses[count++] = (uint64_t)frame * FG_FRAME_BYTES;
-		lost++;
-		if (count == 64) {
-			recycle_all(umem, addresses, count);
-			count = 0;
-		}
-	}
-	recycle_all(umem, addresses, count);
+	for (uint32_t taken = 0; taken <= xsk->rx.mask; taken += 64)
+		fg_xsk_receive(xsk, frames, 64);
+	do {
+		count = 0;
+		for (; frame < umem->frames && count < 64; frame++)
+			if (atomic_load_explicit(&umem->shared->ledger[frame],
+						 memory_order_relaxed) == holder(xsk))
+				addresses[count++] = (uint64_t)frame * FG_FRAME_BYTES;
+		if (!recycle_patiently(umem, addresses, count))
+			return lost;
+		lost += count;
+	} while (frame < umem->frames);
 	return lost;
 }

@@ -53,7 +53,8 @@ int fg_xsk_kick(struct fg_xsk *xsk);
 /*
  * The keeper, after the slot's worker ended and nothing new is steered to the slot: replies that
  * were queued are sent, all other frames of the worker go back to the fill ring.
- * Returns how many datagrams were lost (received but not answered).
+ * Returns how many datagrams were lost (received but not answered). What it cannot have because a
+ * worker was stopped with the lock in its hands, or the driver takes nothing, a later call gets.
  */
 uint32_t fg_xsk_reclaim(struct fg_xsk *xsk);
 

@@ -95,9 +95,12 @@ uint32_t fg_queue_serve(struct fg_queue *queue, uint64_t now_ns)
 	}
 	fg_stats_add(&queue->stats->xsk_received, taken);
 	fg_engine_begin(queue->engine, queue->messages, messages, now_ns);
-	do
+	do {
 		send_done(queue);
-	while (fg_engine_step(queue->engine));
+		/* 64 batches of a large model take longer than a worker may be silent. */
+		atomic_store_explicit(queue->heartbeat_ns, queue->engine->now_ns,
+				      memory_order_relaxed);
+	} while (fg_engine_step(queue->engine));
 	return taken;
 }
 
@@ -105,6 +108,7 @@ void fg_queue_tidy(struct fg_queue *queue)
 {
 	if (fg_ring_count(&queue->xsk->tx))
 		fg_xsk_kick(queue->xsk);
+	fg_umem_wake(queue->xsk->umem);
 	if (fg_umem_recycle(queue->xsk->umem, queue->xsk->slot + 1, queue->held, queue->held_count))
 		queue->held_count = 0;
 }

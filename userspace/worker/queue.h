@@ -17,8 +17,9 @@ struct fg_queue {
 	struct fg_xsk *xsk;
 	struct fg_engine *engine;
 	struct fg_stats *stats;
-	uint32_t mtu;	     /* of the interface: bounds a reply's IP datagram */
-	uint64_t looked_ns;  /* of the last look at the ring */
+	_Atomic uint64_t *heartbeat_ns; /* of the slot: stored after every batch */
+	uint32_t mtu;			/* of the interface: bounds a reply's IP datagram */
+	uint64_t looked_ns;		/* of the last look at the ring */
 	uint64_t backlog_ns; /* of the look that found more than it could take; 0: none */
 	uint32_t held_count;
 	uint64_t held[FG_QUEUE_HELD]; /* addresses of frames with nothing to send */

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -389,8 +390,9 @@ static int open_ring(struct fg_uring *uring, struct fg_error *error)
 	/* A buffer has at most one completion waiting, of its receive or of its send. */
 	uint32_t others = 2 * uring->socket_count + uring->poll_count;
 	struct io_uring_params params = {
-		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-			 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+		.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER |
+			 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
 		.cq_entries = 2 * (uring->buffer_count + others),
 	};
 	int ret = io_uring_queue_init_params(uring->buffer_count + others, &uring->ring, &params);
@@ -452,6 +454,37 @@ static int register_buffers(struct fg_uring *uring, struct fg_error *error)
 	return 0;
 }
 
+/* liburing 2.3 as Debian builds it lacks the calls for these. */
+static int ask_ring(struct fg_uring *uring, unsigned int what, void *arg, unsigned int count)
+{
+	long ret = syscall(SYS_io_uring_register, uring->ring.ring_fd, what, arg, count);
+
+	return ret < 0 ? -errno : 0;
+}
+
+/* The kernel carries out io_uring's operations behind seccomp's back, so the ring itself is told
+ * which ones this process needs, for ever. */
+static int restrict_ring(struct fg_uring *uring, struct fg_error *error)
+{
+	struct io_uring_restriction allowed[] = {
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_RECVMSG},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_SENDMSG},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_ADD},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_ASYNC_CANCEL},
+		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_BUFFER_SELECT},
+		/* what fg_uring_close undoes */
+		{.opcode = IORING_RESTRICTION_REGISTER_OP,
+		 .register_op = IORING_UNREGISTER_RING_FDS},
+	};
+	int ret = ask_ring(uring, IORING_REGISTER_RESTRICTIONS, allowed,
+			   sizeof(allowed) / sizeof(allowed[0]));
+
+	if (!ret)
+		ret = ask_ring(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	return ret ? fg_error_set(error, ret, "io_uring: restricting the ring: %s", strerror(-ret))
+		   : 0;
+}
+
 int fg_uring_open(struct fg_uring *uring, const struct fg_uring_config *config,
 		  struct fg_error *error)
 {
@@ -478,6 +511,8 @@ int fg_uring_open(struct fg_uring *uring, const struct fg_uring_config *config,
 		ret = map_buffers(uring, error);
 	if (!ret)
 		ret = register_buffers(uring, error);
+	if (!ret)
+		ret = restrict_ring(uring, error);
 	if (ret) {
 		fg_uring_close(uring);
 		return ret;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "userspace/shared/clock.h"
@@ -18,52 +19,80 @@
 
 #define SLEEP_NS     50000000ull /* an order is obeyed within this */
 #define HEARTBEAT_NS 10000000ull
+#define STALL_NS     1000000000ull
+#define FINISH_NS    5000000000ull
+#define DRAIN_RUN_NS 1000000ull /* a draining worker serves that long at most in one go ... */
+#define DRAIN_GAP_NS 1000000ull /* ... then leaves its CPU to its successor for that long */
 #define URING_BATCH  FG_URING_BUFFERS
+
+/* A mapped plan, not yet looked into. */
+struct mapped {
+	const void *bytes;
+	size_t size;
+};
 
 struct worker {
 	const struct fg_config *config;
 	struct fg_state_slot *slot;
+	struct fg_rollout_generation generation;     /* a copy: the page is unmapped */
+	struct mapped mapped[FG_ROLLOUT_MAX_MODELS]; /* [generation.entries] */
 	struct fg_engine engine;
 	struct fg_uring uring;
 	uint32_t queue_count;
 	struct fg_queue queues[FG_MAX_QUEUES];
 	struct fg_message messages[URING_BATCH];
 	uint64_t last_request_ns, last_heartbeat_ns;
+	uint64_t woke_ns; /* end of the last sleep */
 };
 
 /* ---- set-up ----------------------------------------------------------------------------- */
 
-static int open_plan(struct fg_plan *plan, int fd, struct fg_error *error)
+static int map_plan(struct mapped *plan, int fd, struct fg_error *error)
 {
 	struct stat info;
 	void *bytes;
 
 	if (fd < 0 || fstat(fd, &info))
-		return fg_error_set(error, -EBADF, "the plan is not there");
+		return fg_error_set(error, -EBADF, "a plan is not there");
 	bytes = mmap(NULL, info.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
 	if (bytes == MAP_FAILED)
-		return fg_error_set(error, -errno, "mapping the plan: %s", strerror(errno));
+		return fg_error_set(error, -errno, "mapping a plan: %s", strerror(errno));
 	madvise(bytes, info.st_size, MADV_HUGEPAGE);
-	return fg_plan_open(plan, bytes, info.st_size, error);
+	*plan = (struct mapped){bytes, info.st_size};
+	return 0;
 }
 
-static int open_models(struct worker *worker, const struct fg_worker_setup *setup,
-		       struct fg_error *error)
+static int map_plans(struct worker *worker, const struct fg_worker_setup *setup,
+		     struct fg_error *error)
 {
 	const struct fg_rollout_generation *generation = setup->generation;
+	int code = 0;
+
+	worker->generation = *generation;
+	for (uint32_t i = 0; !code && i < generation->entry_count; i++)
+		code = map_plan(&worker->mapped[i], setup->plan_fds[generation->entries[i].plan],
+				error);
+	return code;
+}
+
+/* Without privileges: a plan was made by a process that had read what a stranger wrote. */
+static int open_models(struct worker *worker, struct fg_error *error)
+{
+	const struct fg_rollout_generation *generation = &worker->generation;
 	struct fg_plan plans[FG_ROLLOUT_MAX_MODELS];
-	struct fg_error why;
+	struct fg_error why = {""};
 
 	for (uint32_t i = 0; i < generation->entry_count; i++) {
 		const struct fg_rollout_entry *entry = &generation->entries[i];
-		int code = open_plan(&plans[i], setup->plan_fds[entry->plan], &why);
+		int code = fg_plan_open(&plans[i], worker->mapped[i].bytes, worker->mapped[i].size,
+					&why);
 
 		if (code)
 			return fg_error_set(error, code, "%s version %llu: %.180s", entry->model,
 					    (unsigned long long)entry->version, why.text);
 	}
 	return fg_engine_open(&worker->engine, generation->entries, generation->entry_count, plans,
-			      generation->id, setup->config->max_batch, &worker->slot->work.stats,
+			      generation->id, worker->config->max_batch, &worker->slot->work.stats,
 			      error);
 }
 
@@ -96,6 +125,7 @@ static void open_queues(struct worker *worker, const struct fg_worker_setup *set
 		queue->xsk = &setup->dataplane->slots[setup->slot].xsks[i];
 		queue->engine = &worker->engine;
 		queue->stats = &worker->slot->work.stats;
+		queue->heartbeat_ns = &worker->slot->work.heartbeat_ns;
 		queue->mtu = setup->dataplane->mtu;
 	}
 }
@@ -129,21 +159,45 @@ static void close_others(const struct worker *worker, const struct fg_worker_set
 	close_range(next, ~0u, 0);
 }
 
-/* A worker that is broken into must not be able to write what others believe. */
+static void unmap_ring(const struct fg_ring *ring)
+{
+	if (ring->map)
+		munmap(ring->map, ring->map_bytes);
+}
+
+static void unmap_rings(const struct fg_worker_setup *setup)
+{
+	for (uint32_t queue = 0; queue < setup->dataplane->queues; queue++) {
+		unmap_ring(&setup->dataplane->umems[queue].idle_rx);
+		for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++) {
+			const struct fg_dataplane_slot *other = &setup->dataplane->slots[slot];
+
+			if (slot == setup->slot || !other->open)
+				continue;
+			unmap_ring(&other->xsks[queue].rx);
+			unmap_ring(&other->xsks[queue].tx);
+		}
+	}
+}
+
+/* A worker that is broken into must not be able to write what others believe: it keeps its own page
+ * and rings, and what all workers of a queue share by design (frames, fill and completion ring). */
 static void unmap_others(const struct fg_worker_setup *setup)
 {
 	char *start = (char *)setup->state, *own = (char *)&setup->state->slots[setup->slot];
 	char *end = start + sizeof(*setup->state), *after = own + sizeof(struct fg_state_slot);
 
+	unmap_rings(setup);
+	fg_steering_unmap(setup->dataplane->steering);
 	munmap(start, own - start);
 	if (end > after)
 		munmap(after, end - after);
 }
 
-/* Anonymous memory in bytes: plans and frames are shared mappings and do not count. */
-static uint64_t own_bytes(void)
+/* Anonymous memory in bytes: plans and frames are shared mappings and do not count. `file` is
+ * smaps_rollup, opened while that was allowed. */
+static uint64_t own_bytes(FILE *file)
 {
-	FILE *file = fopen("/proc/self/smaps_rollup", "re");
 	unsigned long long kib = 0;
 	char line[128];
 
@@ -155,32 +209,60 @@ static uint64_t own_bytes(void)
 	return kib << 10;
 }
 
-static int set_up(struct worker *worker, const struct fg_worker_setup *setup,
-		  struct fg_error *error)
+/* With privileges: what needs them, and nothing that looks into a plan. */
+static int set_up_privileged(struct worker *worker, const struct fg_worker_setup *setup,
+			     struct fg_error *error)
 {
+	struct rlimit nice = {.rlim_cur = 20, .rlim_max = 20}; /* nice 0 and above, setrlimit(2) */
 	int code;
 
 	fg_priority_background();
 	fg_priority_avoid_cpus(setup->config->worker_cpus, setup->config->worker_count);
+	setrlimit(RLIMIT_NICE, &nice);
 	open_queues(worker, setup);
-	code = open_models(worker, setup, error);
+	code = map_plans(worker, setup, error);
 	if (!code)
 		code = open_uring(worker, setup, error);
 	if (code)
 		return code;
 	close_others(worker, setup);
+	unmap_others(setup);
+	return 0;
+}
+
+static int set_up(struct worker *worker, const struct fg_worker_setup *setup,
+		  struct fg_error *error)
+{
+	FILE *memory;
+	int code = set_up_privileged(worker, setup, error);
+
+	if (code)
+		return code;
+	memory = fopen("/proc/self/smaps_rollup", "re");
+	code = fg_sandbox_drop(setup->config->user, error);
+	if (!code)
+		code = fg_sandbox_seccomp(FG_SANDBOX_WORKER, error);
+	if (!code)
+		code = open_models(worker, error);
+	if (code)
+		return code;
 	fg_priority_normal();
 	code = fg_priority_pin(setup->cpu);
 	if (code)
 		return fg_error_set(error, code, "CPU %d: %s", setup->cpu, strerror(-code));
-	worker->slot->work.own_bytes = own_bytes();
-	code = fg_sandbox_drop(setup->config->user, error);
-	if (!code)
-		code = fg_sandbox_seccomp(FG_SANDBOX_WORKER, error);
-	return code;
+	worker->slot->work.own_bytes = own_bytes(memory);
+	return 0;
 }
 
 /* ---- serving ---------------------------------------------------------------------------- */
+
+static void beat(struct worker *worker, uint64_t now_ns)
+{
+	if (now_ns - worker->last_heartbeat_ns < HEARTBEAT_NS)
+		return;
+	worker->last_heartbeat_ns = now_ns;
+	atomic_store_explicit(&worker->slot->work.heartbeat_ns, now_ns, memory_order_relaxed);
+}
 
 static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
 {
@@ -189,9 +271,10 @@ static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
 	if (!count)
 		return 0;
 	fg_engine_begin(&worker->engine, worker->messages, count, now_ns);
-	do
+	do {
 		fg_uring_reply(&worker->uring, worker->engine.done, worker->engine.done_count);
-	while (fg_engine_step(&worker->engine));
+		beat(worker, worker->engine.now_ns);
+	} while (fg_engine_step(&worker->engine));
 	return count;
 }
 
@@ -208,14 +291,6 @@ static uint32_t serve(struct worker *worker, uint64_t now_ns)
 	if (taken)
 		worker->last_request_ns = now_ns;
 	return taken;
-}
-
-static void beat(struct worker *worker, uint64_t now_ns)
-{
-	if (now_ns - worker->last_heartbeat_ns < HEARTBEAT_NS)
-		return;
-	worker->last_heartbeat_ns = now_ns;
-	atomic_store_explicit(&worker->slot->work.heartbeat_ns, now_ns, memory_order_relaxed);
 }
 
 static bool may_sleep(const struct worker *worker, enum fg_order order, uint64_t now_ns)
@@ -241,9 +316,21 @@ static void sleep_until_woken(struct worker *worker)
 	uint64_t now_ns;
 
 	fg_uring_wait(&worker->uring, SLEEP_NS);
-	now_ns = fg_clock_ns();
+	worker->woke_ns = now_ns = fg_clock_ns();
 	for (uint32_t i = 0; i < worker->queue_count; i++)
 		fg_queue_woke(&worker->queues[i], now_ns);
+}
+
+/* A draining worker runs before its successor on their CPU (fg_priority_urgent), which is right for
+ * the odd request of an old flow. Flows that keep it busy get half of the CPU. */
+static void give_way(struct worker *worker, uint64_t now_ns)
+{
+	const struct timespec gap = {.tv_nsec = DRAIN_GAP_NS};
+
+	if (now_ns - worker->woke_ns < DRAIN_RUN_NS)
+		return;
+	nanosleep(&gap, NULL);
+	worker->woke_ns = fg_clock_ns();
 }
 
 /* Serves until the order is FINISH. */
@@ -256,8 +343,11 @@ static void serve_until_finish(struct worker *worker)
 		uint64_t now_ns = fg_clock_ns();
 
 		beat(worker, now_ns);
-		if (serve(worker, now_ns))
+		if (serve(worker, now_ns)) {
+			if (order == FG_ORDER_DRAIN)
+				give_way(worker, now_ns);
 			continue;
+		}
 		if (may_sleep(worker, order, now_ns))
 			sleep_until_woken(worker);
 		else
@@ -273,16 +363,21 @@ static bool drained(const struct worker *worker)
 	return fg_uring_drained(&worker->uring);
 }
 
-/* Nothing more is steered here: control has waited for that. What is in the rings is answered;
- * a driver that cannot send gets a second, then the frames are the keeper's to reclaim. */
+/* Nothing more is steered here: control has waited for that. What is in the rings is answered. A
+ * second without progress (a driver that does not send), or five in all, end it: the frames are
+ * then the keeper's to take back. */
 static void finish(struct worker *worker)
 {
-	uint64_t deadline_ns = fg_clock_ns() + 1000000000ull;
+	uint64_t now_ns = fg_clock_ns();
+	uint64_t end_ns = now_ns + FINISH_NS, stall_ns = now_ns + STALL_NS;
 
 	fg_uring_drain(&worker->uring);
-	do
-		serve(worker, fg_clock_ns());
-	while (!drained(worker) && fg_clock_ns() < deadline_ns);
+	do {
+		now_ns = fg_clock_ns();
+		beat(worker, now_ns);
+		if (serve(worker, now_ns))
+			stall_ns = now_ns + STALL_NS;
+	} while (!drained(worker) && now_ns < stall_ns && now_ns < end_ns);
 }
 
 static void announce(struct worker *worker, enum fg_work_phase phase)
@@ -307,7 +402,6 @@ int fg_worker_run(const struct fg_worker_setup *setup)
 		announce(worker, FG_WORK_FAILED);
 		return 1;
 	}
-	unmap_others(setup);
 	worker->slot->work.ready_ns = fg_clock_ns();
 	beat(worker, worker->slot->work.ready_ns);
 	announce(worker, FG_WORK_READY);
