@@ -12,7 +12,8 @@ static int open_control(void **state)
 	open_world(state);
 	snprintf(config.repository, sizeof(config.repository), "/models");
 	control = calloc(1, sizeof(*control));
-	page = calloc(1, sizeof(*page));
+	page = aligned_alloc(_Alignof(struct fg_state), sizeof(*page));
+	memset(page, 0, sizeof(*page));
 	control->config = &config;
 	control->state = page;
 	world_version(world, "digits", 1, WORLD_GOOD);
