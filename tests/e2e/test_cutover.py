@@ -116,8 +116,8 @@ def twenty_in_a_row():
     repository = Repository()
     repository.publish(1)
     repository.publish(2)
-    with Net() as net, Gateway(net, repository, "--policy", "manual", "--flow-idle", "50ms",
-                               "--drain-deadline", "1s") as gateway:
+    with Net() as net, Gateway(net, repository, "--policy", "manual", "--flow-idle", "400ms",
+                               "--drain-deadline", "2s") as gateway:
         process = load_start(net, "--duration", "14", "--rate", "2000", "--flows", "20",
                              "--flow-requests", "10")
         flips = 0

@@ -157,21 +157,35 @@ static void run_worker(struct keeper *keeper, const struct fg_orders_message *or
 	_exit(fg_worker_run(&setup));
 }
 
+/* A late order may name a generation that has gone on since, or a record that is another's by now.
+ */
+static bool wants_worker(const struct fg_rollout_generation *generation, uint32_t slot)
+{
+	bool named = false;
+
+	if (generation->phase != FG_GENERATION_STARTING && generation->phase != FG_GENERATION_LIVE)
+		return false;
+	for (uint32_t i = 0; i < generation->worker_count; i++)
+		named |= generation->slots[i] == slot;
+	return named;
+}
+
 static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 {
 	struct fg_state_slot *slot = &keeper->state->slots[order->slot];
 	struct post *post = &keeper->posts[order->slot];
+	const struct fg_rollout_generation *generation =
+		&fg_rollout_current(&keeper->state->rollout)->generations[order->generation];
 	struct fg_error error = {""};
 	pid_t pid;
 
-	if (post->pid)
+	if (post->pid || !wants_worker(generation, order->slot))
 		return;
 	memset(&slot->work, 0, sizeof(slot->work));
 	slot->post.cpu = order->cpu;
 	slot->post.spawned_ns = fg_clock_ns();
 	atomic_store(&slot->post.urgent, 0);
-	post->generation =
-		fg_rollout_current(&keeper->state->rollout)->generations[order->generation].id;
+	post->generation = generation->id;
 	atomic_store(&slot->post.generation, post->generation);
 	if (fg_dataplane_open_slot(&keeper->dataplane, order->slot, &error)) {
 		fail_worker(keeper, order->slot, error.text);
@@ -537,6 +551,7 @@ static void read_signals(struct keeper *keeper)
 					   : fg_clock_ns() + STOP_GRACE_NS +
 						     keeper->config->drain_deadline_ms * 1000000ull;
 		atomic_store(&keeper->state->boot.stopping, 1);
+		poke(keeper);
 	}
 	reap_children(keeper);
 }

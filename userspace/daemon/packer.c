@@ -98,10 +98,8 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 	int output, pipes[2];
 	pid_t pid;
 
-	if (phase != FG_PLAN_FREE && record->version == order->version &&
-	    record->fingerprint == order->fingerprint && !strcmp(record->model, order->model))
+	if (phase != FG_PLAN_FREE)
 		return;
-	fg_packer_drop(packer, order->plan);
 	memcpy(record->model, order->model, sizeof(record->model));
 	record->version = order->version;
 	record->fingerprint = order->fingerprint;

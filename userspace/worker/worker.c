@@ -19,6 +19,7 @@
 
 #define SLEEP_NS     50000000ull /* an order is obeyed within this */
 #define HEARTBEAT_NS 10000000ull
+#define RESEND_NS    200000ull
 #define STALL_NS     1000000000ull
 #define FINISH_NS    5000000000ull
 #define DRAIN_RUN_NS 1000000ull /* a draining worker serves that long at most in one go ... */
@@ -311,11 +312,20 @@ static void relax(void)
 #endif
 }
 
+/* Replies that the driver had no room for wait in the tx ring, and nothing tells when there is. */
+static bool must_send(const struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->queue_count; i++)
+		if (fg_ring_count(&worker->queues[i].xsk->tx))
+			return true;
+	return false;
+}
+
 static void sleep_until_woken(struct worker *worker)
 {
 	uint64_t now_ns;
 
-	fg_uring_wait(&worker->uring, SLEEP_NS);
+	fg_uring_wait(&worker->uring, must_send(worker) ? RESEND_NS : SLEEP_NS);
 	worker->woke_ns = now_ns = fg_clock_ns();
 	for (uint32_t i = 0; i < worker->queue_count; i++)
 		fg_queue_woke(&worker->queues[i], now_ns);
