@@ -17,8 +17,8 @@ import time
 import report
 from report import harness, row
 
-REPEATS = int(os.environ.get("REPEATS", "9"))
-RATE, SECONDS = 5000, 2
+REPEATS = int(os.environ.get("REPEATS", "11"))
+RATE, SECONDS = 5000, 4
 REPLY_BYTES = 64 + 40
 
 
