@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "models/error.h"
 #include "sched/rollout.h"
 
 #define FG_ADMIN_MAX_CLIENTS 16
@@ -68,5 +69,12 @@ uint64_t fg_admin_update(struct fg_admin *admin, uint64_t now_ns);
  * bad_request. */
 __attribute__((format(printf, 2, 3))) json_t *fg_admin_error(const char *code, const char *format,
 							     ...);
+
+/*
+ * Makes the control socket, mode 0600, and its folder; the keeper does, before it forks control.
+ * What a dead gateway left is replaced; -EADDRINUSE when a living one answers there. *result is the
+ * caller's. -errno with *error.
+ */
+int fg_admin_listen(const char *path, int *result, struct fg_error *error);
 
 #endif

@@ -1,7 +1,6 @@
 #include "userspace/daemon/keeper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,10 +12,9 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "userspace/daemon/admin.h"
 #include "userspace/daemon/control.h"
 #include "userspace/daemon/dataplane.h"
 #include "userspace/daemon/orders.h"
@@ -372,62 +370,6 @@ static int map_state(struct keeper *keeper)
 	return 0;
 }
 
-/* Who answers at the socket is alive; a socket that nobody answers at is left over. */
-static bool somebody_answers(const struct sockaddr_un *address)
-{
-	bool answers = true;
-
-	/* The children of a keeper that was killed a moment ago need one to die. */
-	for (int attempt = 0; answers && attempt < 10; attempt++) {
-		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-		if (attempt)
-			usleep(100000);
-		answers = !connect(fd, (const struct sockaddr *)address, sizeof(*address));
-		close(fd);
-	}
-	return answers;
-}
-
-static void make_parent(const char *path)
-{
-	char parent[sizeof(((struct fg_config *)0)->socket)];
-	char *slash;
-
-	snprintf(parent, sizeof(parent), "%s", path);
-	slash = strrchr(parent, '/');
-	if (slash && slash != parent) {
-		*slash = '\0';
-		mkdir(parent, 0755);
-	}
-}
-
-static int open_admin(struct keeper *keeper, struct fg_error *error)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const char *path = keeper->config->socket;
-	mode_t mask;
-	int code;
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	make_parent(path);
-	if (somebody_answers(&address))
-		return fg_error_set(error, -EADDRINUSE,
-				    "control socket %s: another flipgated serves here "
-				    "(--name or --socket for a second one)",
-				    path);
-	unlink(path);
-	keeper->admin = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	mask = umask(0177);
-	code = keeper->admin < 0 ||
-			       bind(keeper->admin, (struct sockaddr *)&address, sizeof(address)) ||
-			       listen(keeper->admin, 16)
-		       ? -errno
-		       : 0;
-	umask(mask);
-	return code ? fg_error_set(error, code, "control socket %s: %s", path, strerror(-code)) : 0;
-}
-
 static int open_signals(struct keeper *keeper)
 {
 	sigset_t set;
@@ -482,7 +424,7 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	code = open_signals(keeper);
 	if (code)
 		return fg_error_set(error, code, "signals: %s", strerror(-code));
-	code = open_admin(keeper, error);
+	code = fg_admin_listen(config->socket, &keeper->admin, error);
 	if (!code)
 		code = open_steering(keeper, error);
 	if (!code)
