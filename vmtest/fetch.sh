@@ -41,10 +41,10 @@ download()
 	[ -n "$uri" ] || fail "apt on this machine knows no Debian mirror: run apt-get update"
 	mkdir -p "$APT/lists/partial" "$APT/cache/archives/partial"
 	echo "deb [arch=amd64 signed-by=$KEYRING] $uri $SUITE main" >"$APT/sources.list"
-	private_apt apt-get update >"$LOG" 2>&1 ||
+	private_apt apt-get update --error-on=any >"$LOG" 2>&1 ||
 		fail "apt-get update of $SUITE failed: no network? Its message is in $LOG"
 	package=$(private_apt apt-cache show linux-image-cloud-amd64 |
-		sed -nE '/^Depends:/ { s/.*(linux-image-[^ ,]+).*/\1/p; q }')
+		sed -nE '/^Depends:/ { s/.*(linux-image-[^ ,]+).*/\1/p; q }') || package=none
 	[[ $package == linux-image-"$VERSION".* ]] ||
 		fail "$SUITE has '$package' now: name another suite in vmtest/test_linux_$VERSION"
 	(cd "$WORK" && private_apt apt-get download "$package") >>"$LOG" 2>&1 ||
