@@ -38,6 +38,7 @@ add_program()
 make_guest()
 {
 	local program module
+	chmod 755 "$GUEST" # it becomes the root folder
 	mkdir -p "$GUEST"/{bin,sbin,proc,sys,dev,run,tmp,modules,tests,etc}
 	cp /bin/busybox "$GUEST/bin/"
 	ln -s busybox "$GUEST/bin/mount" # init's first step; it installs the others
