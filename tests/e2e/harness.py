@@ -193,6 +193,7 @@ class Gateway:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+                shutil.rmtree(self.pins, ignore_errors=True)
         atexit.unregister(self.stop)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
