@@ -26,6 +26,7 @@
 #include "userspace/worker/worker.h"
 
 #define RESTART_PAUSE_NS 200000000ull  /* between two starts of control */
+#define TIDY_NS		 1000000000ull /* reads every ledger and asks every socket */
 #define STOP_GRACE_NS	 5000000000ull /* beyond the drain deadline */
 
 /* What the keeper knows of a slot's worker. Its twin in the state page is for reading only: the
@@ -47,6 +48,7 @@ struct keeper {
 	int admin;	     /* listening control socket */
 	int orders;	     /* our end of the pair with control */
 	uint64_t control_ns; /* control's last start */
+	uint64_t tidied_ns;
 	uint64_t stop_by_ns; /* 0: not stopping */
 };
 
@@ -515,6 +517,11 @@ static bool finished(const struct keeper *keeper)
  * keeper's sockets know of. */
 static void tidy(struct keeper *keeper)
 {
+	uint64_t now_ns = fg_clock_ns();
+
+	if (now_ns - keeper->tidied_ns < TIDY_NS)
+		return;
+	keeper->tidied_ns = now_ns;
 	for (uint16_t slot = 0; slot < FG_MAX_SLOTS; slot++)
 		if (!keeper->posts[slot].pid)
 			fg_dataplane_reclaim_slot(&keeper->dataplane, slot);

@@ -17,7 +17,7 @@
 #define MAX_ROUNDS	16	      /* of step and act, before others get their turn */
 #define RESEND_NS	1000000000ull /* an order that shows no effect is sent again after that */
 #define RETRY_NS	20000000ull   /* a list that could not be done is tried again after that */
-#define COUNT_FLOWS_NS	100000000ull  /* counting reads all buckets: about a millisecond */
+#define COUNT_FLOWS_NS	100000000ull  /* counting reads all buckets: a fraction of a millisecond */
 #define TABLE_SEED_SALT 0x7461626cu
 
 static uint32_t order_index(const struct fg_rollout_action *action)

@@ -161,9 +161,6 @@ static void finish_move(struct fg_umem *umem)
 
 void fg_umem_wake(const struct fg_umem *umem)
 {
-	/* The driver sets the flag and then looks at the ring; we fill the ring and then look at
-	 * the flag: one of the two sees the other's store. */
-	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(umem->fill.flags, memory_order_relaxed) & XDP_RING_NEED_WAKEUP)
 		recvfrom(umem->owner, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
@@ -197,6 +194,9 @@ bool fg_umem_recycle(struct fg_umem *umem, uint8_t holder, const uint64_t *addre
 	atomic_store_explicit(&shared->journal.busy, 1, memory_order_release);
 	finish_move(umem);
 	atomic_store_explicit(&shared->lock, 0, memory_order_release);
+	/* The driver sets its flag and then looks at the ring; we fill the ring and then look at
+	 * the flag (fg_umem_wake): one of the two sees the other's store. */
+	atomic_thread_fence(memory_order_seq_cst);
 	return true;
 }
 

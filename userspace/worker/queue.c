@@ -108,9 +108,9 @@ void fg_queue_tidy(struct fg_queue *queue)
 {
 	if (fg_ring_count(&queue->xsk->tx))
 		fg_xsk_kick(queue->xsk);
-	fg_umem_wake(queue->xsk->umem);
 	if (fg_umem_recycle(queue->xsk->umem, queue->xsk->slot + 1, queue->held, queue->held_count))
 		queue->held_count = 0;
+	fg_umem_wake(queue->xsk->umem);
 }
 
 void fg_queue_woke(struct fg_queue *queue, uint64_t now_ns)
