@@ -22,6 +22,9 @@ CFLAGS += -std=gnu11 -O2 -g -fPIC -fvisibility=hidden $(WARN) $(SANFLAGS) -MMD -
 LDFLAGS += $(SANFLAGS)
 LDLIBS_DAEMON := -lbpf -luring -lseccomp -lcap-ng -lcyaml -ljansson
 LDLIBS_TOOLS := -lseccomp -lcap-ng -ljansson
+# Reading Keras models: flipgate-pack only.
+LDLIBS_PACK := $(shell pkg-config --libs hdf5-serial 2>/dev/null) -lzip -lz
+HDF5_CPPFLAGS := $(shell pkg-config --cflags hdf5-serial 2>/dev/null)
 LDLIBS := -lxxhash -lm -lpthread
 
 # ---- what is built from what -------------------------------------------------------------
@@ -42,8 +45,13 @@ CLI := $(wildcard tools/cli_*.c)
 ISAS := c
 ISA_c := -ffp-contract=off
 ifeq ($(shell uname -m),x86_64)
-ISAS += avx2
+ISAS += avx2 avx512
 ISA_avx2 := -mavx2 -mfma -mf16c -ffp-contract=off
+ISA_avx512 := $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+endif
+ifeq ($(shell uname -m),aarch64)
+ISAS += neon
+ISA_neon := -ffp-contract=off
 endif
 KERNEL_OBJ := $(foreach isa,$(ISAS),$(patsubst models/%.c,$(BUILD)/obj/models/%.$(isa).o,$(KERNELS)))
 
@@ -69,7 +77,7 @@ $(BUILD)/bin/flipgate: $(call obj,tools/flipgate.c) $(BUILD)/lib/cli.a $(BUILD)/
 
 $(BUILD)/bin/flipgate-pack: $(call obj,tools/flipgate-pack.c) $(BUILD)/lib/common.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS_TOOLS) $(LDLIBS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS_TOOLS) $(LDLIBS_PACK) $(LDLIBS)
 
 $(BUILD)/lib/common.a: $(COMMON_OBJ)
 $(BUILD)/lib/daemon.a: $(DAEMON_OBJ)
@@ -91,6 +99,9 @@ $(BUILD)/lib/pkgconfig/flipgate.pc: tools/flipgate.pc.in Makefile
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/obj/models/keras% $(BUILD)/obj/tests/unit/test_keras% \
+	$(BUILD)/obj/tests/fuzz/fuzz_config.o: CPPFLAGS += $(HDF5_CPPFLAGS)
 
 define isa_rule
 $(BUILD)/obj/models/%.$(1).o: models/%.c
@@ -122,7 +133,7 @@ FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(wildcard t
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/lib/daemon.a $(BUILD)/lib/cli.a \
 		$(BUILD)/lib/libflipgate.a $(BUILD)/lib/common.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS_DAEMON) $(LDLIBS)
+	$(CC) $(LDFLAGS) -Wl,--as-needed -o $@ $^ -lcmocka $(LDLIBS_DAEMON) $(LDLIBS_PACK) $(LDLIBS)
 
 $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/*/*.c)): | $(SKEL)
 

@@ -2,34 +2,42 @@
 #ifndef FG_MODELS_COMPILE_H
 #define FG_MODELS_COMPILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "models/error.h"
+#include "models/golden.h"
 #include "models/graph.h"
+#include "models/kernels.h"
 
-#define FG_GOLDEN_TOLERANCE 1e-4f /* when nobody says otherwise */
-#define FG_GOLDEN_MADE_ROWS 16u	  /* that the packer makes; fewer for very wide models */
+#define FG_GOLDEN_MADE_ROWS  16u   /* that the packer makes; fewer for very wide models */
+#define FG_COMPILE_MAX_ERROR 0.02f /* of BF16 and INT8, when nobody says otherwise */
 
-/* The golden rows that a version shipped. The caller owns them. */
-struct fg_golden {
-	uint32_t rows; /* 1 .. FG_PLAN_MAX_GOLDEN */
-	uint32_t in_cols;
-	uint32_t out_cols;
-	const float *inputs;  /* (rows, in_cols) */
-	const float *outputs; /* (rows, out_cols) */
-	float tolerance;      /* > 0, <= 1 */
+/* All zero: f32, optimized, the default bound. */
+struct fg_compile_options {
+	enum fg_weights weights; /* of the DENSE steps with FG_PANEL_COLS outputs or more */
+	float max_error;	 /* BF16, INT8: 0 .. 1; 0: FG_COMPILE_MAX_ERROR */
+	bool plain;		 /* no folding and fusing (models/optimize.h); for tests */
 };
 
 /*
- * Compiles `graph` to a plan (models/plan_format.h): folds biases and scales into the weights,
- * fuses activations, drops what the output does not depend on, packs the weights, plans the
- * buffers. `golden` is stored with it (it is not checked here: fg_plan_check_golden); NULL:
- * deterministic pseudo-random rows in [-1, 1) with what the C reference makes of them.
+ * Compiles `graph` to a plan (models/plan_format.h): lowers (models/ir.h), optimizes
+ * (models/optimize.h), packs the weights, plans the buffers. `golden` is stored with it (f32: it is
+ * not checked here, see fg_plan_check_golden); NULL: deterministic pseudo-random rows in [-1, 1)
+ * (whole numbers below the smallest table for inputs that are ids) with what the C reference makes
+ * of them.
+ *
+ * BF16 and INT8: the model is compiled to f32 too and both run the golden inputs with the C
+ * reference; the plan's format_error is the difference, its golden outputs are the f32 model's (or
+ * the shipped ones), and its golden tolerance is at least the bound. A difference above
+ * options->max_error is refused, saying row, column and both numbers.
  *
  * *bytes (64-byte aligned, *size bytes) belongs to the caller: free(). -EINVAL with *error
- * naming the node or the golden row; -ENOMEM.
+ * naming the node or the golden row; -EDOM: the format's error is above the bound; -ENOMEM.
+ * `options` NULL: all zero.
  */
-int fg_compile(const struct fg_graph *graph, const struct fg_golden *golden, void **bytes,
-	       size_t *size, struct fg_error *error);
+int fg_compile(const struct fg_graph *graph, const struct fg_golden *golden,
+	       const struct fg_compile_options *options, void **bytes, size_t *size,
+	       struct fg_error *error);
 
 #endif

@@ -14,6 +14,22 @@ static bool has_avx2(void)
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
 	       __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
 }
+
+/* Not without VNNI: such CPUs (Intel, 2017 to 2019) lower their clock for 512 bits, and have AVX2.
+ */
+static bool has_avx512(void)
+{
+	return has_avx2() && __builtin_cpu_supports("avx512f") &&
+	       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+	       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+#ifdef __aarch64__
+static bool has_neon(void)
+{
+	return true; /* part of ARMv8-A */
+}
 #endif
 
 static bool has_c(void)
@@ -27,7 +43,11 @@ static const struct {
 	bool (*usable)(void);
 } isas[] = {
 #ifdef __x86_64__
+	{&fg_kernels_avx512, has_avx512},
 	{&fg_kernels_avx2, has_avx2},
+#endif
+#ifdef __aarch64__
+	{&fg_kernels_neon, has_neon},
 #endif
 	{&fg_kernels_c, has_c},
 };

@@ -7,7 +7,7 @@
 
 /*
  * The fastest kernels that the CPU can run, or the slower ones that the environment variable
- * FG_ISA names ("c", "avx2"). A name that is unknown, or that this CPU cannot run, is ignored:
+ * FG_ISA names ("c", "avx2", ...). A name that is unknown, or that this CPU cannot run, is ignored:
  * FG_ISA can only ask for less than there is.
  */
 const struct fg_kernels *fg_cpu_select(void);

@@ -34,11 +34,15 @@ const char *fg_text_print(struct fg_text text, char *out, size_t size)
 	return out;
 }
 
-/* The entry that holds `name`, or the free one where it belongs. */
+/*
+ * The entry that holds `name`, or the free one where it belongs. The seed is where the table lies,
+ * which no file can know: so none can hold names that all want the same entry.
+ */
 static uint32_t *index_entry(const struct fg_graph *graph, struct fg_text name)
 {
 	uint32_t mask = graph->index_size - 1;
-	uint32_t at = (uint32_t)XXH3_64bits(name.at, name.length) & mask;
+	uint64_t seed = (uintptr_t)graph->index;
+	uint32_t at = (uint32_t)XXH3_64bits_withSeed(name.at, name.length, seed) & mask;
 
 	while (graph->index[at] && !fg_text_equal(graph->values[graph->index[at] - 1].name, name))
 		at = (at + 1) & mask;
@@ -51,7 +55,7 @@ uint32_t fg_graph_find(const struct fg_graph *graph, struct fg_text name)
 }
 
 /* Doubles values and index; what they held before stays in the arena until the graph dies. */
-static int grow(struct fg_graph *graph)
+static int grow_values(struct fg_graph *graph)
 {
 	uint32_t capacity = graph->value_capacity ? graph->value_capacity * 2 : 256;
 	struct fg_value *values = fg_arena_alloc(&graph->arena, capacity, sizeof(*values));
@@ -74,7 +78,7 @@ int fg_graph_add(struct fg_graph *graph, struct fg_text name, uint32_t *value)
 {
 	uint32_t *entry;
 
-	if (graph->value_count == graph->value_capacity && grow(graph))
+	if (graph->value_count == graph->value_capacity && grow_values(graph))
 		return -ENOMEM;
 	entry = index_entry(graph, name);
 	if (*entry)
@@ -82,6 +86,46 @@ int fg_graph_add(struct fg_graph *graph, struct fg_text name, uint32_t *value)
 	*value = graph->value_count++;
 	*entry = *value + 1;
 	graph->values[*value] = (struct fg_value){.name = name};
+	return 0;
+}
+
+static int grow_nodes(struct fg_graph *graph)
+{
+	uint32_t capacity = graph->node_capacity ? graph->node_capacity * 2 : 64;
+	struct fg_node *nodes = fg_arena_alloc(&graph->arena, capacity, sizeof(*nodes));
+
+	if (!nodes)
+		return -ENOMEM;
+	if (graph->node_count)
+		memcpy(nodes, graph->nodes, graph->node_count * sizeof(*nodes));
+	graph->nodes = nodes;
+	graph->node_capacity = capacity;
+	return 0;
+}
+
+int fg_graph_add_node(struct fg_graph *graph, const struct fg_op *op, struct fg_text name,
+		      uint32_t input_count, uint32_t output_count, uint32_t attribute_capacity,
+		      struct fg_node **node)
+{
+	struct fg_arena *arena = &graph->arena;
+	struct fg_node new = {.name = name,
+			      .op = op,
+			      .index = graph->node_count,
+			      .input_count = input_count,
+			      .output_count = output_count};
+
+	new.inputs = fg_arena_alloc(arena, input_count, sizeof(*new.inputs));
+	new.outputs = fg_arena_alloc(arena, output_count, sizeof(*new.outputs));
+	new.attributes = fg_arena_alloc(arena, attribute_capacity, sizeof(*new.attributes));
+	if (!new.inputs || !new.outputs || !new.attributes ||
+	    (graph->node_count == graph->node_capacity && grow_nodes(graph)))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < input_count; i++)
+		new.inputs[i] = FG_GRAPH_NO_VALUE;
+	for (uint32_t i = 0; i < output_count; i++)
+		new.outputs[i] = FG_GRAPH_NO_VALUE;
+	*node = &graph->nodes[graph->node_count++];
+	**node = new;
 	return 0;
 }
 
@@ -101,6 +145,11 @@ int64_t fg_tensor_i64(const struct fg_tensor *tensor, size_t i)
 	return value;
 }
 
+struct fg_text fg_tensor_text(const struct fg_tensor *tensor, size_t i)
+{
+	return ((const struct fg_text *)tensor->data)[i];
+}
+
 const struct fg_attribute *fg_node_attribute(const struct fg_node *node, const char *name)
 {
 	for (uint32_t i = 0; i < node->attribute_count; i++)
@@ -109,29 +158,64 @@ const struct fg_attribute *fg_node_attribute(const struct fg_node *node, const c
 	return NULL;
 }
 
+/* The attribute of that name and kind; NULL when there is none. */
+static int typed_attribute(const struct fg_node *node, const char *name,
+			   enum fg_attribute_kind kind, const char *type,
+			   const struct fg_attribute **attribute, struct fg_error *error)
+{
+	*attribute = fg_node_attribute(node, name);
+	if (*attribute && (*attribute)->kind != kind)
+		return fg_node_error(node, error, "attribute '%s' is not %s", name, type);
+	return 0;
+}
+
 int fg_node_float(const struct fg_node *node, const char *name, float *number,
 		  struct fg_error *error)
 {
-	const struct fg_attribute *attribute = fg_node_attribute(node, name);
+	const struct fg_attribute *attribute;
+	int result = typed_attribute(node, name, FG_ATTRIBUTE_FLOAT, "a float", &attribute, error);
 
-	if (!attribute)
-		return 0;
-	if (attribute->kind != FG_ATTRIBUTE_FLOAT)
-		return fg_node_error(node, error, "attribute '%s' is not a float", name);
-	*number = attribute->number;
-	return 0;
+	if (!result && attribute)
+		*number = attribute->number;
+	return result;
 }
 
 int fg_node_int(const struct fg_node *node, const char *name, int64_t *integer,
 		struct fg_error *error)
 {
-	const struct fg_attribute *attribute = fg_node_attribute(node, name);
+	const struct fg_attribute *attribute;
+	int result = typed_attribute(node, name, FG_ATTRIBUTE_INT, "an integer", &attribute, error);
 
-	if (!attribute)
-		return 0;
-	if (attribute->kind != FG_ATTRIBUTE_INT)
-		return fg_node_error(node, error, "attribute '%s' is not an integer", name);
-	*integer = attribute->integer;
+	if (!result && attribute)
+		*integer = attribute->integer;
+	return result;
+}
+
+int fg_node_text(const struct fg_node *node, const char *name, struct fg_text *text,
+		 struct fg_error *error)
+{
+	const struct fg_attribute *attribute;
+	int result = typed_attribute(node, name, FG_ATTRIBUTE_TEXT, "a text", &attribute, error);
+
+	if (!result && attribute)
+		*text = attribute->text;
+	return result;
+}
+
+int fg_node_tensor(const struct fg_node *node, const char *name, enum fg_element element,
+		   const struct fg_tensor **tensor, struct fg_error *error)
+{
+	static const char *const types[] = {"a list of floats", "a list of integers",
+					    "a list of texts"};
+	const struct fg_attribute *attribute;
+	int result =
+		typed_attribute(node, name, FG_ATTRIBUTE_TENSOR, types[element], &attribute, error);
+
+	if (result || !attribute)
+		return result;
+	if (attribute->tensor->element != element)
+		return fg_node_error(node, error, "attribute '%s' is not %s", name, types[element]);
+	*tensor = attribute->tensor;
 	return 0;
 }
 

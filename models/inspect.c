@@ -1,261 +1,220 @@
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include "models/compile.h"
-#include "models/file.h"
+#include <time.h>
 #include "models/inspect.h"
-#include "models/onnx.h"
-#include "models/plan.h"
-#include "models/plan_format.h"
+#include "models/inspect_step.h"
 
-#define MAX_PLAN_BYTES (UINT64_C(1) << 36)
-#define PLACE	       24 /* bytes for the name of a place */
+#define REPEATS	   15
+#define REPEAT_NS  100000u /* long enough for the clock, short enough not to wait for */
+#define MAX_REPEAT 1000u
 
-static const char *kind_name(uint32_t kind)
-{
-	static const char *const names[] = {
+const uint32_t fg_inspect_batch[FG_INSPECT_BATCHES] = {1, 8, 32};
+
 #define NAME(name, label) label,
-		FG_STEP_KINDS(NAME)};
 
-	return names[kind];
+const char *fg_inspect_kind(const struct fg_plan_step *step)
+{
+	static const char *const names[] = {FG_STEP_KINDS(NAME)};
+
+	if (step->kind == FG_STEP_ACTIVATION && step->activation == FG_ACTIVATION_NONE)
+		return "copy";
+	return names[step->kind];
 }
 
-static const char *activation_name(uint32_t activation)
+const char *fg_inspect_activation(const struct fg_plan_step *step)
 {
-	static const char *const names[] = {FG_ACTIVATIONS(NAME)
-#undef NAME
-	};
+	static const char *const names[] = {FG_ACTIVATIONS(NAME)};
 
-	return names[activation];
+	return names[step->activation];
 }
 
-static const struct fg_plan_step *steps_of(const struct fg_plan *plan)
+const char *fg_inspect_format(uint32_t format)
 {
-	return (const struct fg_plan_step *)(plan->header + 1);
+	static const char *const names[] = {FG_WEIGHTS(NAME)};
+
+	return names[format];
 }
 
-static uint64_t constant_bytes(const struct fg_plan_step *step)
+char *fg_inspect_place(struct fg_plan_span span, char text[FG_INSPECT_PLACE])
 {
-	uint64_t cols = (uint64_t)fg_panels(step->out_cols) * FG_PANEL_COLS;
+	char first[16] = "", name[16];
 
-	return ((step->weights ? cols * step->in_cols : 0) + (step->bias ? cols : 0)) *
-	       sizeof(float);
+	if (span.first)
+		snprintf(first, sizeof(first), "[%u]", span.first);
+	snprintf(name, sizeof(name), "buffer%u", span.place - FG_PLACE_BUFFER);
+	snprintf(text, FG_INSPECT_PLACE, "%s%s",
+		 span.place == FG_PLACE_NONE	   ? "-"
+		 : span.place == FG_PLACE_INPUT	   ? "input"
+		 : span.place == FG_PLACE_OUTPUT   ? "output"
+		 : span.place == FG_PLACE_CONSTANT ? "constant"
+						   : name,
+		 first);
+	return text;
 }
 
-static uint64_t flops(const struct fg_plan_step *step)
+char *fg_inspect_shape(const struct fg_plan_step *step, char text[FG_INSPECT_SHAPE])
 {
-	uint64_t each = step->kind == FG_STEP_DENSE ? 2 * (uint64_t)step->in_cols : 1;
+	if (step->groups == 1)
+		snprintf(text, FG_INSPECT_SHAPE, "%u -> %u", step->in_cols, step->out_cols);
+	else
+		snprintf(text, FG_INSPECT_SHAPE, "%u x (%u -> %u)", step->groups, step->in_cols,
+			 step->out_cols);
+	return text;
+}
 
+char *fg_inspect_port(const struct fg_plan_port *port, char text[FG_INSPECT_PORT])
+{
+	int length = snprintf(text, FG_INSPECT_PORT, "%s (rows", port->name);
+
+	for (uint32_t i = 0; i < port->rank; i++)
+		length += snprintf(text + length, FG_INSPECT_PORT - length, ", %u", port->dims[i]);
+	snprintf(text + length, FG_INSPECT_PORT - length, ")%s", port->integer ? " integers" : "");
+	return text;
+}
+
+uint64_t fg_inspect_bytes(const struct fg_plan_step *step)
+{
+	uint64_t row = (uint64_t)step->groups * step->out_cols * sizeof(float);
+	uint64_t bias = 0;
+
+	if (step->kind == FG_STEP_DENSE)
+		bias = (uint64_t)fg_panels(step->out_cols) * FG_PANEL_COLS * sizeof(float);
+	else if (step->kind == FG_STEP_LOOKUP)
+		bias = (uint64_t)step->entries * sizeof(float);
+	else if (step->bias)
+		bias = (uint64_t)step->out_cols * sizeof(float);
+	return step->weights_bytes + bias + (step->constant ? row : 0);
+}
+
+uint64_t fg_inspect_flops(const struct fg_plan_step *step)
+{
+	uint64_t each = 1;
+
+	if (step->kind == FG_STEP_COLUMNS || step->kind == FG_STEP_FILL ||
+	    step->kind == FG_STEP_EMBED)
+		return 0;
+	if (step->kind >= FG_STEP_REDUCE_SUM && step->kind <= FG_STEP_ARG_MIN)
+		return (uint64_t)step->groups * step->in_cols;
+	if (step->kind == FG_STEP_DENSE)
+		each = 2 * (uint64_t)step->in_cols + (step->other.place != FG_PLACE_NONE);
+	else if (step->kind == FG_STEP_AFFINE)
+		each = 2;
 	if (step->kind != FG_STEP_ACTIVATION && step->activation != FG_ACTIVATION_NONE)
 		each++;
-	return each * step->out_cols;
+	return each * step->groups * step->out_cols;
 }
 
-static const char *place_name(uint32_t place, char name[PLACE])
+struct fg_inspect_total fg_inspect_total(const struct fg_plan_step *steps, uint32_t count)
 {
-	if (place == FG_PLACE_INPUT)
-		return "input";
-	if (place == FG_PLACE_OUTPUT)
-		return "output";
-	snprintf(name, PLACE, "buffer%u", place - FG_PLACE_BUFFER);
-	return name;
-}
+	struct fg_inspect_total total = {0};
 
-struct total {
-	uint64_t bytes;
-	uint64_t flops;
-};
-
-static struct total total_of(const struct fg_plan *plan)
-{
-	struct total total = {0};
-
-	for (uint32_t i = 0; i < plan->header->step_count; i++) {
-		total.bytes += constant_bytes(&steps_of(plan)[i]);
-		total.flops += flops(&steps_of(plan)[i]);
+	for (uint32_t i = 0; i < count; i++) {
+		total.bytes += fg_inspect_bytes(&steps[i]);
+		total.flops += fg_inspect_flops(&steps[i]);
 	}
 	return total;
 }
 
-/* "buffer0" or, for a sum of two, "buffer0+input". */
-static void print_sources(const struct fg_plan_step *step, char out[2 * PLACE])
-{
-	char one[PLACE], two[PLACE];
+/* ---- times ---- */
 
-	if (step->other == FG_PLACE_NONE)
-		snprintf(out, 2 * PLACE, "%s", place_name(step->in, one));
-	else
-		snprintf(out, 2 * PLACE, "%s+%s", place_name(step->in, one),
-			 place_name(step->other, two));
+/* What one run works on. */
+struct bench {
+	const struct fg_plan *plan;
+	float *in;
+	float *out;
+	void *scratch;
+	uint32_t rows;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static void print_text(const struct fg_plan *plan, FILE *out)
+/* Step `step`, or all of them when it is step_count, `count` times. */
+static uint64_t time_runs(const struct bench *bench, uint32_t step, uint32_t count)
 {
-	const struct fg_plan_header *header = plan->header;
-	struct total total = total_of(plan);
+	uint64_t start = now_ns();
 
-	fprintf(out, "plan     format %u, %llu bytes, digest %016llx\n", header->version,
-		(unsigned long long)header->size, (unsigned long long)header->digest);
-	fprintf(out, "shapes   (rows, %u) -> (rows, %u), float32\n", plan->in_cols, plan->out_cols);
-	fprintf(out, "golden   %u rows, %s, tolerance %g\n", header->golden_rows,
-		header->golden_shipped ? "shipped with the version"
-				       : "made up and run through the C reference",
-		header->golden_tolerance);
-	fprintf(out, "memory   %llu bytes of weights, %zu bytes of scratch for one row\n",
-		(unsigned long long)total.bytes, fg_plan_scratch_bytes(plan, 1));
-	fprintf(out, "work     %llu flops a row\n\n", (unsigned long long)total.flops);
-	fprintf(out, "%4s  %-10s  %-31s  %-17s  %-10s  %-17s  %-8s  %10s  %12s\n", "step", "kind",
-		"label", "columns", "activation", "from", "to", "bytes", "flops/row");
-	for (uint32_t i = 0; i < header->step_count; i++) {
-		const struct fg_plan_step *step = &steps_of(plan)[i];
-		char columns[32], from[2 * PLACE], to[PLACE];
-
-		snprintf(columns, sizeof(columns), "%u -> %u", step->in_cols, step->out_cols);
-		print_sources(step, from);
-		fprintf(out, "%4u  %-10s  %-31s  %-17s  %-10s  %-17s  %-8s  %10llu  %12llu\n", i,
-			kind_name(step->kind), step->label, columns,
-			activation_name(step->activation), from, place_name(step->out, to),
-			(unsigned long long)constant_bytes(step), (unsigned long long)flops(step));
+	for (uint32_t i = 0; i < count; i++) {
+		if (step == bench->plan->step_count)
+			fg_plan_run(bench->plan, bench->in, bench->rows, bench->out,
+				    bench->scratch);
+		else
+			fg_plan_run_step(bench->plan, step, bench->in, bench->rows, bench->out,
+					 bench->scratch);
 	}
+	return now_ns() - start;
 }
 
-/* Labels are printable ASCII (fg_plan_open), so only these two need an escape. */
-static void print_json_string(const char *text, FILE *out)
+static int compare(const void *a, const void *b)
 {
-	fputc('"', out);
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			fputc('\\', out);
-		fputc(*text, out);
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Median of some repeats, each as many runs as fill REPEAT_NS. */
+static double measure_one(const struct bench *bench, uint32_t step)
+{
+	uint64_t once_ns = time_runs(bench, step, 1) + 1;
+	uint32_t count = once_ns < REPEAT_NS ? (uint32_t)(REPEAT_NS / once_ns) : 1;
+	double us[REPEATS];
+
+	count = count > MAX_REPEAT ? MAX_REPEAT : count;
+	for (uint32_t i = 0; i < REPEATS; i++)
+		us[i] = (double)time_runs(bench, step, count) / count / 1000;
+	qsort(us, REPEATS, sizeof(us[0]), compare);
+	return us[REPEATS / 2];
+}
+
+static void fill_inputs(const struct bench *bench)
+{
+	const struct fg_plan_header *header = bench->plan->header;
+	const float *golden = (const float *)((const char *)header + header->golden_inputs);
+	size_t cols = bench->plan->in_cols;
+
+	for (uint32_t row = 0; row < bench->rows && header->golden_rows; row++)
+		memcpy(bench->in + row * cols, golden + row % header->golden_rows * cols,
+		       cols * sizeof(*golden));
+}
+
+int fg_inspect_measure(const struct fg_plan *plan, struct fg_inspect_times *times,
+		       struct fg_error *error)
+{
+	const uint32_t most = fg_inspect_batch[FG_INSPECT_BATCHES - 1];
+	struct bench bench = {.plan = plan};
+	int result = 0;
+
+	bench.in = calloc(most, plan->in_cols * sizeof(float));
+	bench.out = calloc(most, plan->out_cols * sizeof(float));
+	bench.scratch = aligned_alloc(64, fg_plan_scratch_bytes(plan, most) + 64);
+	times->step_us = calloc(plan->step_count, sizeof(*times->step_us));
+	if (!bench.in || !bench.out || !bench.scratch || !times->step_us) {
+		fg_inspect_times_free(times);
+		result = fg_error_set(error, -ENOMEM, "out of memory for measuring");
+		goto out;
 	}
-	fputc('"', out);
-}
-
-static void print_json_step(const struct fg_plan_step *step, FILE *out)
-{
-	char from[2 * PLACE], to[PLACE];
-
-	print_sources(step, from);
-	fprintf(out, "{\"kind\":\"%s\",\"label\":", kind_name(step->kind));
-	print_json_string(step->label, out);
-	fprintf(out,
-		",\"in_cols\":%u,\"out_cols\":%u,\"activation\":\"%s\",\"from\":\"%s\",\"to\":\"%"
-		"s\","
-		"\"bytes\":%llu,\"flops\":%llu}",
-		step->in_cols, step->out_cols, activation_name(step->activation), from,
-		place_name(step->out, to), (unsigned long long)constant_bytes(step),
-		(unsigned long long)flops(step));
-}
-
-static void print_json(const struct fg_plan *plan, FILE *out)
-{
-	const struct fg_plan_header *header = plan->header;
-	struct total total = total_of(plan);
-
-	fprintf(out,
-		"{\"format\":%u,\"size\":%llu,\"digest\":\"%016llx\",\"in_cols\":%u,"
-		"\"out_cols\":%u,\"golden\":{\"rows\":%u,\"shipped\":%s,\"tolerance\":%g},"
-		"\"scratch_bytes\":%zu,\"bytes\":%llu,\"flops\":%llu,\"steps\":[",
-		header->version, (unsigned long long)header->size,
-		(unsigned long long)header->digest, plan->in_cols, plan->out_cols,
-		header->golden_rows, header->golden_shipped ? "true" : "false",
-		header->golden_tolerance, fg_plan_scratch_bytes(plan, 1),
-		(unsigned long long)total.bytes, (unsigned long long)total.flops);
-	for (uint32_t i = 0; i < header->step_count; i++) {
-		if (i)
-			fputc(',', out);
-		print_json_step(&steps_of(plan)[i], out);
+	for (uint32_t b = 0; b < FG_INSPECT_BATCHES; b++) {
+		bench.rows = fg_inspect_batch[b];
+		fill_inputs(&bench);
+		times->plan_us[b] = measure_one(&bench, plan->step_count);
+		for (uint32_t i = 0; i < plan->step_count; i++)
+			times->step_us[i][b] = measure_one(&bench, i);
 	}
-	fprintf(out, "]}\n");
-}
-
-static int print_plan(const void *bytes, size_t size, bool json, FILE *out, struct fg_error *error)
-{
-	struct fg_plan plan;
-	int result = fg_plan_open(&plan, bytes, size, error);
-
-	if (result)
-		return result;
-	if (json)
-		print_json(&plan, out);
-	else
-		print_text(&plan, out);
-	return 0;
-}
-
-static int print_model(int dirfd, const char *name, bool json, FILE *out, struct fg_error *error)
-{
-	struct fg_graph graph;
-	void *bytes;
-	size_t size;
-	int result = fg_onnx_load(&graph, dirfd, name, error);
-
-	if (result)
-		return result;
-	result = fg_compile(&graph, NULL, &bytes, &size, error);
-	fg_graph_free(&graph);
-	if (result)
-		return result;
-	result = print_plan(bytes, size, json, out, error);
-	free(bytes);
+out:
+	free(bench.in);
+	free(bench.out);
+	free(bench.scratch);
 	return result;
 }
 
-/* True when the file begins as a plan does. */
-static bool is_plan(int dirfd, const char *name)
+void fg_inspect_times_free(struct fg_inspect_times *times)
 {
-	uint32_t magic = 0;
-	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	bool found = fd >= 0 && read(fd, &magic, sizeof(magic)) == sizeof(magic) &&
-		     magic == FG_PLAN_MAGIC;
-
-	if (fd >= 0)
-		close(fd);
-	return found;
-}
-
-static int print_file(int dirfd, const char *name, bool json, FILE *out, struct fg_error *error)
-{
-	struct fg_arena arena = {0};
-	const void *bytes;
-	size_t size;
-	int result;
-
-	if (!is_plan(dirfd, name))
-		return print_model(dirfd, name, json, out, error);
-	result = fg_file_load(dirfd, name, MAX_PLAN_BYTES, &arena, &bytes, &size, error);
-	if (!result)
-		result = print_plan(bytes, size, json, out, error);
-	fg_arena_free(&arena);
-	return result;
-}
-
-int fg_inspect_file(const char *path, bool json, FILE *out, struct fg_error *error)
-{
-	char directory[PATH_MAX], name[PATH_MAX];
-	bool is_directory;
-	struct stat status;
-	int dirfd, result;
-
-	if (strlen(path) >= PATH_MAX)
-		return fg_error_set(error, -ENAMETOOLONG, "%.60s...: the name is too long", path);
-	if (stat(path, &status))
-		return fg_error_set(error, -errno, "%.180s: %s", path, strerror(errno));
-	is_directory = S_ISDIR(status.st_mode);
-	strcpy(directory, path);
-	strcpy(name, path);
-	dirfd = open(is_directory ? path : dirname(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dirfd < 0)
-		return fg_error_set(error, -errno, "%.180s: %s", path, strerror(errno));
-	if (is_directory)
-		result = print_model(dirfd, FG_ONNX_FILE, json, out, error);
-	else
-		result = print_file(dirfd, basename(name), json, out, error);
-	close(dirfd);
-	return result;
+	free(times->step_us);
+	times->step_us = NULL;
 }

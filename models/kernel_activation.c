@@ -1,123 +1,160 @@
-/* The elementwise kernels: activations alone, and the sum of two rows. */
+/* Activations of rows, alone and for the kernels that end in one. */
 #include <math.h>
 #include "models/kernel_isa.h"
 
+/*
+ * ACTIVATE(NAME, value of x, a, b) makes an activation of one number, or of one vector; below, a
+ * row function of each goes into a table, so that no loop decides anything.
+ */
 #ifdef FG_ISA_c
 
-static float activate_one(float x, enum fg_activation activation, float alpha)
-{
-	switch (activation) {
-	case FG_ACTIVATION_RELU:
-		return x < 0.0f ? 0.0f : x;
-	case FG_ACTIVATION_LEAKY_RELU:
-		return x < 0.0f ? alpha * x : x;
-	case FG_ACTIVATION_SIGMOID:
-		return x < 0.0f ? expf(x) / (1.0f + expf(x)) : 1.0f / (1.0f + expf(-x));
-	case FG_ACTIVATION_TANH:
-		return tanhf(x);
-	default:
-		return x;
+/* In double and rounded once: off by hardly more than half a unit in the last place. */
+#define ACTIVATE(name, result)                                                                     \
+	static double activate_##name(double x, double a, double b)                                \
+	{                                                                                          \
+		(void)a;                                                                           \
+		(void)b;                                                                           \
+		return result;                                                                     \
 	}
+
+static double clamp(double x, double low, double high)
+{
+	x = x < low ? low : x;
+	return x > high ? high : x;
 }
 
-void fg_activate(const float *in, float *out, uint32_t count, enum fg_activation activation,
-		 float alpha)
-{
-	for (uint32_t i = 0; i < count; i++)
-		fg_put(out, i, activate_one(fg_get(in, i), activation, alpha));
-}
+ACTIVATE(NONE, x)
+ACTIVATE(RELU, x < 0 ? 0 : x)
+ACTIVATE(LEAKY_RELU, x < 0 ? a * x : x)
+ACTIVATE(CLIP, clamp(x, a, b))
+ACTIVATE(SIGMOID, 1 / (1 + exp(-x)))
+ACTIVATE(TANH, tanh(x))
+ACTIVATE(SILU, x / (1 + exp(-a * x)))
+/* Both without the cancellation on the left: 1 + erf(x) = erfc(-x), 1 + tanh(u) as a sigmoid. */
+ACTIVATE(GELU, (x * erfc(-x * M_SQRT1_2) / 2))
+ACTIVATE(GELU_TANH, x / (1 + exp(-2 * M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x))))
+ACTIVATE(ELU, x < 0 ? a * expm1(x) : x)
+ACTIVATE(SELU, (b * (x < 0 ? a * expm1(x) : x)))
+ACTIVATE(CELU, x < 0 ? a * expm1(x / a) : x)
+ACTIVATE(HARD_SIGMOID, clamp((a * x) + b, 0, 1))
+ACTIVATE(HARD_SWISH, (x * clamp(x + 3, 0, 6) / 6))
+ACTIVATE(SOFTPLUS, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)))
+ACTIVATE(SOFTSIGN, x / (1 + fabs(x)))
+ACTIVATE(MISH, (x * tanh(log1p(exp(x)))))
+ACTIVATE(ERF, erf(x))
+ACTIVATE(EXP, exp(x))
+ACTIVATE(LOG, log(x))
+ACTIVATE(SQRT, sqrt(x))
+ACTIVATE(RECIPROCAL, 1 / x)
+ACTIVATE(ABS, fabs(x))
+ACTIVATE(SIGN, x > 0 ? 1 : x < 0 ? -1 : x)
+ACTIVATE(FLOOR, floor(x))
+ACTIVATE(CEIL, ceil(x))
+ACTIVATE(ROUND, nearbyint(x))
+ACTIVATE(TRUNC, trunc(x))
+ACTIVATE(IS_NAN, isnan(x) ? 1 : 0)
+ACTIVATE(NOT, x == 0 ? 1 : 0)
 
-static void add_row(const float *in, const float *other, float *out, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++)
-		fg_put(out, i, fg_get(in, i) + fg_get(other, i));
-}
+#define ROW(name, label)                                                                           \
+	static void row_##name(const float *in, float *out, uint32_t count, float alpha,           \
+			       float beta)                                                         \
+	{                                                                                          \
+		for (uint32_t i = 0; i < count; i++)                                               \
+			fg_put(out, i, (float)activate_##name(fg_get(in, i), alpha, beta));        \
+	}
 
 #else
 
 #include "models/vec_math.h"
 
-static inline __attribute__((always_inline)) fg_vec
-activate_vec(fg_vec x, const enum fg_activation activation, float alpha)
-{
-	switch (activation) {
-	case FG_ACTIVATION_RELU:
-		return fg_vec_relu(x);
-	case FG_ACTIVATION_LEAKY_RELU:
-		return fg_vec_leaky_relu(x, fg_vec_set(alpha));
-	case FG_ACTIVATION_SIGMOID:
-		return fg_vec_sigmoid(x);
-	case FG_ACTIVATION_TANH:
-		return fg_vec_tanh(x);
-	default:
-		return x;
+#define ACTIVATE(name, result)                                                                     \
+	FG_VEC_INLINE fg_vec activate_##name(fg_vec x, fg_vec a, fg_vec b)                         \
+	{                                                                                          \
+		const fg_vec zero = fg_vec_set(0.0f), one = fg_vec_set(1.0f);                      \
+                                                                                                   \
+		(void)a, (void)b, (void)zero, (void)one;                                           \
+		return result;                                                                     \
 	}
+
+FG_VEC_INLINE fg_vec clamp(fg_vec x, fg_vec low, fg_vec high)
+{
+	return fg_vec_min(high, fg_vec_max(low, x));
 }
 
-static inline __attribute__((always_inline)) void activate_all(const float *in, float *out,
-							       uint32_t count,
-							       const enum fg_activation activation,
-							       float alpha)
+/* yes where x < 0, else x. */
+FG_VEC_INLINE fg_vec below(fg_vec x, fg_vec yes)
 {
-	uint32_t i = 0;
-
-	for (; count - i >= FG_VEC_LANES; i += FG_VEC_LANES)
-		fg_vec_store(out + i, activate_vec(fg_vec_load(in + i), activation, alpha));
-	if (i < count) {
-		fg_vec x = fg_vec_load_n(in + i, count - i, fg_vec_set(0.0f));
-
-		fg_vec_store_n(out + i, activate_vec(x, activation, alpha), count - i);
-	}
+	return fg_vec_pick(fg_vec_less(x, fg_vec_set(0.0f)), yes, x);
 }
 
-/* One loop per activation, so that none decides inside its loop. */
-void fg_activate(const float *in, float *out, uint32_t count, enum fg_activation activation,
-		 float alpha)
-{
-	switch (activation) {
-#define FG_ACTIVATE_CASE(name, label)                                                              \
-	case FG_ACTIVATION_##name:                                                                 \
-		activate_all(in, out, count, FG_ACTIVATION_##name, alpha);                         \
-		break;
-		FG_ACTIVATIONS(FG_ACTIVATE_CASE)
-#undef FG_ACTIVATE_CASE
-	default:
-		break;
+ACTIVATE(NONE, x)
+ACTIVATE(RELU, fg_vec_max(zero, x))
+ACTIVATE(LEAKY_RELU, below(x, fg_vec_mul(a, x)))
+ACTIVATE(CLIP, clamp(x, a, b))
+ACTIVATE(SIGMOID, fg_vec_sigmoid(x))
+ACTIVATE(TANH, fg_vec_tanh(x))
+ACTIVATE(SILU, fg_vec_mul(x, fg_vec_sigmoid(fg_vec_mul(a, x))))
+ACTIVATE(GELU, fg_vec_gelu(x))
+ACTIVATE(GELU_TANH, fg_vec_gelu_tanh(x))
+ACTIVATE(ELU, below(x, fg_vec_mul(a, fg_vec_expm1(x))))
+ACTIVATE(SELU, fg_vec_mul(b, below(x, fg_vec_mul(a, fg_vec_expm1(x)))))
+ACTIVATE(CELU, below(x, fg_vec_mul(a, fg_vec_expm1(fg_vec_div(x, a)))))
+ACTIVATE(HARD_SIGMOID, clamp(fg_vec_fma(a, x, b), zero, one))
+/* x + 3 loses nothing where it is small; 6 times the rounded 1 / 6 is 1. */
+ACTIVATE(HARD_SWISH,
+	 fg_vec_mul(x, fg_vec_mul(clamp(fg_vec_add(x, fg_vec_set(3.0f)), zero, fg_vec_set(6.0f)),
+				  fg_vec_set(1.0f / 6))))
+ACTIVATE(SOFTPLUS, fg_vec_softplus(x))
+ACTIVATE(SOFTSIGN, fg_vec_div(x, fg_vec_add(one, fg_vec_abs(x))))
+ACTIVATE(MISH, fg_vec_mish(x))
+ACTIVATE(ERF, fg_vec_erf(x))
+ACTIVATE(EXP, fg_vec_exp(x))
+ACTIVATE(LOG, fg_vec_log(x))
+ACTIVATE(SQRT, fg_vec_sqrt(x))
+ACTIVATE(RECIPROCAL, fg_vec_div(one, x))
+ACTIVATE(ABS, fg_vec_abs(x))
+ACTIVATE(SIGN, fg_vec_pick(fg_vec_less(zero, x), one, below(x, fg_vec_set(-1.0f))))
+ACTIVATE(FLOOR, fg_vec_floor(x))
+ACTIVATE(CEIL, fg_vec_ceil(x))
+ACTIVATE(ROUND, fg_vec_round(x))
+ACTIVATE(TRUNC, fg_vec_trunc(x))
+ACTIVATE(IS_NAN, fg_vec_pick(fg_vec_equal(x, x), zero, one))
+ACTIVATE(NOT, fg_vec_pick(fg_vec_equal(x, zero), one, zero))
+
+#define ROW(name, label)                                                                           \
+	static void row_##name(const float *in, float *out, uint32_t count, float alpha,           \
+			       float beta)                                                         \
+	{                                                                                          \
+		const fg_vec a = fg_vec_set(alpha), b = fg_vec_set(beta);                          \
+		uint32_t i = 0;                                                                    \
+                                                                                                   \
+		for (; count - i >= FG_VEC_LANES; i += FG_VEC_LANES)                               \
+			fg_vec_store(out + i, activate_##name(fg_vec_load(in + i), a, b));         \
+		if (i < count) {                                                                   \
+			fg_vec x = fg_vec_load_n(in + i, count - i, fg_vec_set(0.0f));             \
+                                                                                                   \
+			fg_vec_store_n(out + i, activate_##name(x, a, b), count - i);              \
+		}                                                                                  \
 	}
-}
-
-static void add_row(const float *in, const float *other, float *out, uint32_t count)
-{
-	const fg_vec zero = fg_vec_set(0.0f);
-	uint32_t i = 0;
-
-	for (; count - i >= FG_VEC_LANES; i += FG_VEC_LANES)
-		fg_vec_store(out + i, fg_vec_add(fg_vec_load(in + i), fg_vec_load(other + i)));
-	if (i < count) {
-		fg_vec a = fg_vec_load_n(in + i, count - i, zero);
-		fg_vec b = fg_vec_load_n(other + i, count - i, zero);
-
-		fg_vec_store_n(out + i, fg_vec_add(a, b), count - i);
-	}
-}
 
 #endif
 
-void fg_kernel_activation(const struct fg_kernel_args *args)
+FG_ACTIVATIONS(ROW)
+
+void fg_activate(const float *in, float *out, uint32_t count, enum fg_activation activation,
+		 float alpha, float beta)
+{
+#define ENTRY(name, label) [FG_ACTIVATION_##name] = row_##name,
+	static void (*const rows[FG_ACTIVATION_COUNT])(const float *, float *, uint32_t, float,
+						       float) = {FG_ACTIVATIONS(ENTRY)};
+#undef ENTRY
+
+	rows[activation](in, out, count, alpha, beta);
+}
+
+void FG_KERNEL(ACTIVATION)(const struct fg_kernel_args *args)
 {
 	for (uint32_t row = 0; row < args->rows; row++)
 		fg_activate(args->in + row * args->in_stride, args->out + row * args->out_stride,
-			    args->out_cols, args->activation, args->alpha);
-}
-
-void fg_kernel_add(const struct fg_kernel_args *args)
-{
-	for (uint32_t row = 0; row < args->rows; row++) {
-		float *out = args->out + row * args->out_stride;
-
-		add_row(args->in + row * args->in_stride, args->other + row * args->other_stride,
-			out, args->out_cols);
-		if (args->activation != FG_ACTIVATION_NONE)
-			fg_activate(out, out, args->out_cols, args->activation, args->alpha);
-	}
+			    args->out_cols, args->activation, args->alpha, args->beta);
 }

@@ -1,254 +1,216 @@
-/*
- * out (rows, out_cols) = activation(in (rows, in_cols) x weights (in_cols, out_cols) + bias).
- */
-#include "models/kernel_isa.h"
+/* out (rows, out_cols) = activation(in (rows, in_cols) x weights (in_cols, out_cols) + bias). */
+#include "models/kernel_dense.h"
 
 #ifdef FG_ISA_c
 
-/* Plain C arithmetic on four columns at once (GCC's vector extension), else compilers keep the
- * sums in memory. */
-typedef float four __attribute__((vector_size(16)));
+#include <string.h>
 
-_Static_assert(FG_PANEL_COLS == 4 * 4, "panel_row below has four sums of four");
+/* A column that stands alone counts as a panel of width 1. */
+struct panels {
+	const char *at;
+	size_t bytes;	/* of one */
+	uint32_t width; /* columns of one */
+};
 
-static void panel_row(const float *in, const four *weights, const four *bias, uint32_t in_cols,
-		      four sum[4])
+static struct panels panels_of(const struct fg_kernel_args *args)
 {
-	four a = bias[0], b = bias[1], c = bias[2], d = bias[3];
+	return (struct panels){
+		.at = args->weights,
+		.bytes = fg_pack_panel_bytes(args->format, args->in_cols, args->out_cols),
+		.width = args->out_cols > FG_PACK_NARROW_COLS ? FG_PANEL_COLS : 1,
+	};
+}
 
-	for (uint32_t k = 0; k < in_cols; k++, weights += 4) {
+static float bf16_weight(const struct panels *panel, uint32_t k, uint32_t c)
+{
+	uint32_t word, bits;
+
+	if (panel->width == 1) {
+		word = ((const uint32_t *)panel->at)[k / 32 * 16 + k % 16];
+		bits = k / 16 % 2 ? word & 0xffff0000 : word << 16;
+	} else {
+		word = ((const uint32_t *)panel->at)[k / 2 * FG_PANEL_COLS + c];
+		bits = k % 2 ? word & 0xffff0000 : word << 16;
+	}
+	return fg_get((const float *)&bits, 0);
+}
+
+static void float_sums(const struct fg_kernel_args *args, const struct panels *panel,
+		       const float *in, const float *bias, float *sum)
+{
+	memcpy(sum, bias, panel->width * sizeof(*sum));
+	for (uint32_t k = 0; k < args->in_cols; k++) {
+		const float *weights = (const float *)panel->at + k * panel->width;
+		const float x = fg_get(in, k);
+
+		for (uint32_t c = 0; c < panel->width; c++)
+			sum[c] += x * (args->format == FG_WEIGHTS_F32 ? weights[c]
+								      : bf16_weight(panel, k, c));
+	}
+}
+
+static void to_bytes(const float *in, uint32_t in_cols, struct fg_dense_row *to)
+{
+	float low = 0.0f, high = 0.0f, inverse;
+	bool finite = true;
+
+	for (uint32_t k = 0; k < in_cols; k++) {
 		float x = fg_get(in, k);
 
-		a += x * weights[0];
-		b += x * weights[1];
-		c += x * weights[2];
-		d += x * weights[3];
+		finite = finite && isfinite(x);
+		low = x < low ? x : low;
+		high = x > high ? x : high;
 	}
-	sum[0] = a;
-	sum[1] = b;
-	sum[2] = c;
-	sum[3] = d;
-}
+	inverse = fg_dense_set_step(to, low, high, finite);
+	for (uint32_t k = 0; k < in_cols; k++) {
+		int32_t u = inverse > 0 ? (int32_t)rintf(fg_get(in, k) * inverse) + to->zero : 0;
 
-void fg_kernel_dense(const struct fg_kernel_args *args)
-{
-	const float *weights = args->weights;
-
-	for (uint32_t col = 0; col < args->out_cols; col += FG_PANEL_COLS) {
-		uint32_t left = args->out_cols - col;
-		uint32_t cols = left < FG_PANEL_COLS ? left : FG_PANEL_COLS;
-
-		for (uint32_t row = 0; row < args->rows; row++) {
-			four sum[4];
-
-			panel_row(args->in + row * args->in_stride, (const four *)weights,
-				  (const four *)(args->bias + col), args->in_cols, sum);
-			fg_activate((const float *)sum, args->out + row * args->out_stride + col,
-				    cols, args->activation, args->alpha);
-		}
-		weights += (size_t)args->in_cols * FG_PANEL_COLS;
+		to->bytes[k] = (uint8_t)(u < FG_PACK_INT8_MOST ? u : FG_PACK_INT8_MOST);
 	}
 }
 
-#else
-
-#include "models/vec_math.h"
-
-/*
- * A tile computes M rows by P panels with S partial sums for each output, all in registers:
- * M * P * V * S accumulators. Partial sum s takes k = s, s + S, s + 2S, ...; the bias starts
- * sum 0; at the end they are added pairwise. S depends on out_cols alone, and the order over k
- * on S alone, so whichever tile computes an output, it gives the same bits.
- *
- * Why S: an FMA's result is ready after 4 cycles while 2 can start in each, so one row of a
- * narrow layer (2 accumulators for one panel) would wait most of the time.
- */
-#define V      (FG_PANEL_COLS / FG_VEC_LANES) /* vectors in a row of a panel */
-#define TILES  (FG_VEC_ACCUMULATORS / V)      /* M * P * S of the largest tile */
-#define INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 24")
-#endif
-
-_Static_assert(TILES >= 4, "a tile must have room for four partial sums");
-
-/* sum (M, P * V) += x (M) w (P * V) for one k. Whichever of x and w has fewer vectors stays in
- * registers, the other passes through one at a time. */
-INLINE void keep_x(fg_vec *sum, const float *in, size_t in_stride, const float *weights,
-		   size_t panel_floats, const unsigned int M, const unsigned int P)
+static void int8_sums(const struct fg_kernel_args *args, const struct panels *panel,
+		      const struct fg_dense_row *in, uint32_t col, float *sum)
 {
-	fg_vec x[TILES];
+	const uint32_t width = panel->width;
+	int32_t products[FG_PANEL_COLS] = {0};
 
-	UNROLL
-	for (unsigned int m = 0; m < M; m++)
-		x[m] = fg_vec_one(in + m * in_stride);
-	UNROLL
-	for (unsigned int pv = 0; pv < P * V; pv++) {
-		fg_vec w = fg_vec_load(weights + pv / V * panel_floats + pv % V * FG_VEC_LANES);
+	for (uint32_t k = 0; k < args->in_cols; k++) {
+		const int8_t *weights = (const int8_t *)panel->at +
+					(width == 1 ? k : k / 4 * 4 * FG_PANEL_COLS + k % 4);
 
-		UNROLL
-		for (unsigned int m = 0; m < M; m++)
-			sum[m * P * V + pv] = fg_vec_fma(x[m], w, sum[m * P * V + pv]);
+		for (uint32_t c = 0; c < width; c++)
+			products[c] += in->bytes[k] * weights[4 * c];
+	}
+	for (uint32_t c = 0; c < width; c++) {
+		int32_t exact = products[c] - in->zero * fg_dense_byte_sums(args)[col + c];
+
+		sum[c] = in->step * fg_dense_scales(args)[col + c] * (float)exact +
+			 args->bias[col + c];
 	}
 }
 
-INLINE void keep_w(fg_vec *sum, const float *in, size_t in_stride, const float *weights,
-		   size_t panel_floats, const unsigned int M, const unsigned int P)
+static void row_of_panel(const struct fg_kernel_args *args, const struct panels *panel,
+			 uint32_t row, uint32_t col)
 {
-	fg_vec w[TILES * V];
+	const uint32_t left = args->out_cols - col;
+	const uint32_t cols = left < panel->width ? left : panel->width;
+	float *out = args->out + row * args->out_stride + col;
+	float sum[FG_PANEL_COLS];
 
-	UNROLL
-	for (unsigned int pv = 0; pv < P * V; pv++)
-		w[pv] = fg_vec_load(weights + pv / V * panel_floats + pv % V * FG_VEC_LANES);
-	UNROLL
-	for (unsigned int m = 0; m < M; m++) {
-		fg_vec x = fg_vec_one(in + m * in_stride);
-
-		UNROLL
-		for (unsigned int pv = 0; pv < P * V; pv++)
-			sum[m * P * V + pv] = fg_vec_fma(x, w[pv], sum[m * P * V + pv]);
-	}
-}
-
-INLINE void tile_step(fg_vec *sum, const float *in, size_t in_stride, const float *weights,
-		      size_t panel_floats, const unsigned int M, const unsigned int P)
-{
-	if (M < P * V)
-		keep_x(sum, in, in_stride, weights, panel_floats, M, P);
+	if (args->format == FG_WEIGHTS_INT8)
+		int8_sums(args, panel, fg_dense_row(args, row), col, sum);
 	else
-		keep_w(sum, in, in_stride, weights, panel_floats, M, P);
+		float_sums(args, panel, args->in + row * args->in_stride, args->bias + col, sum);
+	for (uint32_t c = 0; args->other && c < cols; c++)
+		sum[c] += fg_get(args->other, row * args->other_stride + col + c);
+	fg_activate(sum, out, cols, args->activation, args->alpha, args->beta);
 }
 
-INLINE void tile_store(const struct fg_kernel_args *args, float *out, uint32_t cols, fg_vec *sum)
+void FG_KERNEL(DENSE)(const struct fg_kernel_args *args)
 {
-	UNROLL
-	for (unsigned int v = 0; v < V; v++) {
-		uint32_t first = v * FG_VEC_LANES;
+	struct panels panel = panels_of(args);
 
-		if (cols >= first + FG_VEC_LANES)
-			fg_vec_store(out + first, sum[v]);
-		else if (cols > first)
-			fg_vec_store_n(out + first, sum[v], cols - first);
-	}
-	if (args->activation > FG_ACTIVATION_LEAKY_RELU)
-		fg_activate(out, out, cols, args->activation, args->alpha);
+	for (uint32_t row = 0; args->format == FG_WEIGHTS_INT8 && row < args->rows; row++)
+		to_bytes(args->in + row * args->in_stride, args->in_cols, fg_dense_row(args, row));
+	for (uint32_t col = 0; col < args->out_cols; col += panel.width, panel.at += panel.bytes)
+		for (uint32_t row = 0; row < args->rows; row++)
+			row_of_panel(args, &panel, row, col);
 }
 
-/* The cheap activations, in registers. The others follow in tile_store, while the line is hot. */
-INLINE void tile_activate(const struct fg_kernel_args *args, fg_vec *sum, const unsigned int count)
-{
-	if (args->activation == FG_ACTIVATION_RELU) {
-		UNROLL
-		for (unsigned int i = 0; i < count; i++)
-			sum[i] = fg_vec_relu(sum[i]);
-	} else if (args->activation == FG_ACTIVATION_LEAKY_RELU) {
-		fg_vec alpha = fg_vec_set(args->alpha);
+#else
 
-		UNROLL
-		for (unsigned int i = 0; i < count; i++)
-			sum[i] = fg_vec_leaky_relu(sum[i], alpha);
-	}
+/* Every activation that costs next to nothing is one of these; the others follow. NaN stays, as
+ * the constants stand first. */
+struct end {
+	bool leaky;	  /* x < 0 ? slope x : x, else */
+	fg_vec low, high; /* min(high, max(low, x)) */
+	fg_vec slope;
+};
+
+static bool is_end(enum fg_activation activation)
+{
+	return activation == FG_ACTIVATION_NONE || activation == FG_ACTIVATION_RELU ||
+	       activation == FG_ACTIVATION_LEAKY_RELU || activation == FG_ACTIVATION_CLIP;
 }
 
-INLINE void tile(const struct fg_kernel_args *args, uint32_t row, uint32_t panel,
-		 const unsigned int M, const unsigned int P, const unsigned int S)
+static struct end end_of(const struct fg_kernel_args *args)
 {
-	const unsigned int count = M * P * V; /* of one partial sum */
-	const size_t panel_floats = (size_t)args->in_cols * FG_PANEL_COLS;
-	const float *in = args->in + row * args->in_stride;
-	const float *weights = args->weights + panel * panel_floats;
-	const float *bias = args->bias + panel * FG_PANEL_COLS;
-	fg_vec sum[FG_VEC_ACCUMULATORS];
-	uint32_t k = 0;
+	const bool clip = args->activation == FG_ACTIVATION_CLIP;
+	const bool relu = args->activation == FG_ACTIVATION_RELU;
 
-	UNROLL
-	for (unsigned int i = 0; i < count * S; i++)
-		sum[i] = i < count ? fg_vec_load(bias + i % (P * V) * FG_VEC_LANES)
-				   : fg_vec_set(0.0f);
-	for (; args->in_cols - k >= S; k += S) {
-		UNROLL
-		for (unsigned int s = 0; s < S; s++)
-			tile_step(sum + s * count, in + k + s, args->in_stride,
-				  weights + (k + s) * (size_t)FG_PANEL_COLS, panel_floats, M, P);
-	}
-	UNROLL
-	for (unsigned int s = 0; s + 1 < S; s++)
-		if (k + s < args->in_cols)
-			tile_step(sum + s * count, in + k + s, args->in_stride,
-				  weights + (k + s) * (size_t)FG_PANEL_COLS, panel_floats, M, P);
-	UNROLL
-	for (unsigned int step = 1; step < S; step *= 2) {
-		UNROLL
-		for (unsigned int i = 0; i < count * S; i++)
-			if (i / count % (2 * step) == 0)
-				sum[i] = fg_vec_add(sum[i], sum[i + step * count]);
-	}
-	tile_activate(args, sum, count);
-	UNROLL
-	for (unsigned int i = 0; i < M * P; i++) {
-		uint32_t col = (panel + i % P) * FG_PANEL_COLS;
-		float *out = args->out + (row + i / P) * args->out_stride + col;
-
-		tile_store(args, out, args->out_cols - col, sum + i * V);
-	}
+	return (struct end){
+		.leaky = args->activation == FG_ACTIVATION_LEAKY_RELU,
+		.low = fg_vec_set(clip	 ? args->alpha
+				  : relu ? 0.0f
+					 : -INFINITY),
+		.high = fg_vec_set(clip ? args->beta : INFINITY),
+		.slope = fg_vec_set(args->alpha),
+	};
 }
 
-/* Panels in one tile: all that a layer with S > 1 has; for S == 1, more than 6 gain nothing. */
-#define MAX_PANELS(S)	((S) > 1 ? 4 / (S) : 6)
-#define MIN(a, b)	((a) < (b) ? (a) : (b))
-#define IF_LEFT(n, max) if ((n) < (max) && left == (n))
-
-/* M rows, all panels. Constant conditions leave only the tiles that fit. */
-INLINE void some_rows(const struct fg_kernel_args *args, uint32_t row, const unsigned int M,
-		      const unsigned int S)
+FG_INLINE fg_vec fold(const float *sums, size_t count, unsigned int S)
 {
-	const unsigned int P = MIN(TILES / (M * S), MAX_PANELS(S));
-	const uint32_t panels = fg_panels(args->out_cols), left = panels % P;
-	uint32_t panel = 0;
+	fg_vec sum = fg_vec_load(sums);
 
-	for (; panels - panel >= P; panel += P)
-		tile(args, row, panel, M, P, S);
-	IF_LEFT(1, P) tile(args, row, panel, M, 1, S);
-	IF_LEFT(2, P) tile(args, row, panel, M, 2, S);
-	IF_LEFT(3, P) tile(args, row, panel, M, 3, S);
-	IF_LEFT(4, P) tile(args, row, panel, M, 4, S);
-	IF_LEFT(5, P) tile(args, row, panel, M, 5, S);
+	if (S > 1)
+		sum = fg_vec_add(sum, fg_vec_load(sums + count));
+	if (S > 2)
+		sum = fg_vec_add(sum, fg_vec_add(fg_vec_load(sums + 2 * count),
+						 fg_vec_load(sums + 3 * count)));
+	return sum;
 }
 
-/*
- * Blocks of M rows (as many as registers allow) go panel by panel, so that a panel is read from
- * memory once and from L1 or L2 for the other blocks. The rows left over take tiles that are
- * wider instead of higher.
- */
-INLINE void all_rows(const struct fg_kernel_args *args, const unsigned int S)
+/* The first n lanes of `sum` become columns col.. of a row; n >= FG_VEC_LANES: all lanes. */
+FG_INLINE void store(const struct fg_kernel_args *args, const struct end *end, uint32_t row,
+		     uint32_t col, uint32_t n, fg_vec sum)
 {
-	const unsigned int M = MIN(TILES / S, 6);
-	const uint32_t panels = fg_panels(args->out_cols), left = args->rows % M;
-	const uint32_t blocks = args->rows - left;
+	const float *other = args->other ? args->other + row * args->other_stride + col : NULL;
+	const fg_vec zero = fg_vec_set(0.0f);
+	float *out = args->out + row * args->out_stride + col;
 
-	for (uint32_t panel = 0; blocks && panel < panels; panel++)
-		for (uint32_t row = 0; row < blocks; row += M)
-			tile(args, row, panel, M, 1, S);
-	IF_LEFT(1, M) some_rows(args, blocks, 1, S);
-	IF_LEFT(2, M) some_rows(args, blocks, 2, S);
-	IF_LEFT(3, M) some_rows(args, blocks, 3, S);
-	IF_LEFT(4, M) some_rows(args, blocks, 4, S);
-	IF_LEFT(5, M) some_rows(args, blocks, 5, S);
+	if (other)
+		sum = fg_vec_add(sum, n >= FG_VEC_LANES ? fg_vec_load(other)
+							: fg_vec_load_n(other, n, zero));
+	if (end->leaky)
+		sum = fg_vec_pick(fg_vec_less(sum, zero), fg_vec_mul(end->slope, sum), sum);
+	else
+		sum = fg_vec_min(end->high, fg_vec_max(end->low, sum));
+	if (n >= FG_VEC_LANES)
+		fg_vec_store(out, sum);
+	else
+		fg_vec_store_n(out, sum, n);
 }
 
-void fg_kernel_dense(const struct fg_kernel_args *args)
+void fg_dense_finish(const struct fg_kernel_args *args, uint32_t row, uint32_t panel,
+		     unsigned int M, unsigned int P, unsigned int S, const float *sums)
 {
-	switch (fg_panels(args->out_cols)) {
-	case 1:
-		all_rows(args, 4);
-		break;
-	case 2:
-		all_rows(args, 2);
-		break;
-	default:
-		all_rows(args, 1);
+	const uint32_t first = panel * FG_PANEL_COLS, left = args->out_cols - first;
+	const uint32_t width = P * FG_PANEL_COLS, cols = left < width ? left : width;
+	const struct end end = end_of(args);
+
+	for (unsigned int m = 0; m < M; m++, row++, sums += width)
+		for (uint32_t col = 0; col < cols; col += FG_VEC_LANES)
+			store(args, &end, row, first + col, cols - col,
+			      fold(sums + col, M * width, S));
+}
+
+void FG_KERNEL(DENSE)(const struct fg_kernel_args *args)
+{
+	if (args->format == FG_WEIGHTS_INT8)
+		fg_dense_bytes(args);
+	if (args->out_cols <= FG_PACK_NARROW_COLS)
+		fg_dense_narrow(args);
+	else if (args->format == FG_WEIGHTS_INT8)
+		fg_dense_int8(args);
+	else
+		fg_dense_float(args);
+	if (is_end(args->activation))
+		return;
+	for (uint32_t row = 0; row < args->rows; row++) {
+		float *out = args->out + row * args->out_stride;
+
+		fg_activate(out, out, args->out_cols, args->activation, args->alpha, args->beta);
 	}
 }
 

@@ -6,24 +6,22 @@
 
 #define FG_ISA_JOIN_(name, isa) name##_##isa
 #define FG_ISA_JOIN(name, isa)	FG_ISA_JOIN_(name, isa)
-#define FG_ISA_NAME(name)	FG_ISA_JOIN(name, FG_ISA) /* fg_dense -> fg_dense_avx2 */
+#define FG_ISA_NAME(name)	FG_ISA_JOIN(name, FG_ISA) /* fg_activate -> fg_activate_avx2 */
 #define FG_ISA_STRING_(isa)	#isa
 #define FG_ISA_STRING(isa)	FG_ISA_STRING_(isa)
 
-#define fg_kernel_dense		FG_ISA_NAME(fg_kernel_dense)
-#define fg_kernel_add		FG_ISA_NAME(fg_kernel_add)
-#define fg_kernel_activation	FG_ISA_NAME(fg_kernel_activation)
-#define fg_kernel_softmax	FG_ISA_NAME(fg_kernel_softmax)
-#define fg_activate		FG_ISA_NAME(fg_activate)
+/* The kernel of a step kind: FG_KERNEL(ADD) -> fg_kernel_ADD_avx2. */
+#define FG_KERNEL(kind)			 FG_ISA_NAME(fg_kernel_##kind)
 
-void fg_kernel_dense(const struct fg_kernel_args *args);
-void fg_kernel_add(const struct fg_kernel_args *args);
-void fg_kernel_activation(const struct fg_kernel_args *args);
-void fg_kernel_softmax(const struct fg_kernel_args *args);
+#define FG_KERNEL_PROTOTYPE(kind, label) void FG_KERNEL(kind)(const struct fg_kernel_args *args);
+FG_STEP_KINDS(FG_KERNEL_PROTOTYPE)
+#undef FG_KERNEL_PROTOTYPE
+
+#define fg_activate FG_ISA_NAME(fg_activate)
 
 /* out (count) = activation(in (count)); in == out is fine, any other overlap is not. */
 void fg_activate(const float *in, float *out, uint32_t count, enum fg_activation activation,
-		 float alpha);
+		 float alpha, float beta);
 
 /* Rows may have any alignment, so plain C reads and writes them with memcpy. */
 static inline float fg_get(const float *at, size_t i)

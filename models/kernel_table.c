@@ -5,9 +5,8 @@ const struct fg_kernels FG_ISA_NAME(fg_kernels) = {
 	.isa = FG_ISA_STRING(FG_ISA),
 	.run =
 		{
-			[FG_STEP_DENSE] = fg_kernel_dense,
-			[FG_STEP_ADD] = fg_kernel_add,
-			[FG_STEP_ACTIVATION] = fg_kernel_activation,
-			[FG_STEP_SOFTMAX] = fg_kernel_softmax,
+#define FG_KERNEL_ENTRY(kind, label) [FG_STEP_##kind] = FG_KERNEL(kind),
+			FG_STEP_KINDS(FG_KERNEL_ENTRY)
+#undef FG_KERNEL_ENTRY
 		},
 };

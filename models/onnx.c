@@ -1,13 +1,16 @@
 #include <errno.h>
-#include <stdlib.h>
+#include <stdbool.h>
 #include <string.h>
 #include "models/file.h"
 #include "models/onnx.h"
 #include "models/onnx_parse.h"
 #include "models/onnx_tensor.h"
+#include "models/ops.h"
 
-/* onnx.proto. Fields that are not here (documentation, producers, ...) mean nothing to us. */
+/* onnx.proto. Fields that are not here (documentation, producers, training, ...) mean nothing to
+ * us. */
 enum {
+	MODEL_IR_VERSION = 1,
 	MODEL_GRAPH = 7,
 	MODEL_OPSET = 8,
 	OPSET_DOMAIN = 1,
@@ -16,16 +19,10 @@ enum {
 	GRAPH_INPUT = 11,
 	GRAPH_OUTPUT = 12,
 	GRAPH_SPARSE = 15,
-	VALUE_NAME = 1,
-	VALUE_TYPE = 2,
-	TYPE_TENSOR = 1,
-	TENSOR_TYPE_ELEMENT = 1,
-	TENSOR_TYPE_SHAPE = 2,
-	SHAPE_DIM = 1,
-	DIM_VALUE = 1,
 };
 
-#define ELEMENT_FLOAT 1 /* TensorProto.DataType */
+#define MIN_IR_VERSION 3
+#define MAX_IR_VERSION 14
 
 int fg_onnx_malformed(struct fg_onnx_parser *parser, const char *what)
 {
@@ -41,9 +38,16 @@ int fg_onnx_no_memory(struct fg_onnx_parser *parser)
 int fg_onnx_add_value(struct fg_onnx_parser *parser, struct fg_text name, const char *what,
 		      uint32_t *value)
 {
-	int result = fg_graph_add(parser->graph, name, value);
 	char printed[64];
+	int result;
 
+	if (!name.length)
+		return fg_error_set(parser->error, -EINVAL, "an %s has no name", what);
+	if (parser->graph->value_count == FG_ONNX_MAX_VALUES)
+		return fg_error_set(parser->error, -EINVAL,
+				    "more than %u inputs, initializers and outputs of nodes",
+				    FG_ONNX_MAX_VALUES);
+	result = fg_graph_add(parser->graph, name, value);
 	if (result == -EEXIST)
 		return fg_error_set(parser->error, -EINVAL, "%s '%s': the name is defined twice",
 				    what, fg_text_print(name, printed, sizeof(printed)));
@@ -73,7 +77,7 @@ static int for_each(struct fg_onnx_parser *parser, struct fg_pb message, uint32_
 	return result;
 }
 
-/* ---- values ---- */
+/* ---- graph ---- */
 
 static int read_initializer(struct fg_onnx_parser *parser, struct fg_pb message)
 {
@@ -83,8 +87,8 @@ static int read_initializer(struct fg_onnx_parser *parser, struct fg_pb message)
 
 	if (!tensor)
 		return fg_onnx_no_memory(parser);
-	result = fg_onnx_read_tensor(message, "an initializer", parser->dirfd,
-				     &parser->graph->arena, tensor, parser->error);
+	result = fg_onnx_read_tensor(message, "an initializer", &parser->external, tensor,
+				     parser->error);
 	if (!result)
 		result = fg_onnx_add_value(parser, tensor->name, "initializer", &value);
 	if (!result)
@@ -99,189 +103,54 @@ static int refuse_sparse(struct fg_onnx_parser *parser, struct fg_pb message)
 			    "sparse initializers are not supported: export dense weights");
 }
 
-/* What a ValueInfoProto says. */
-struct declared {
-	struct fg_text name;
-	uint64_t element; /* TensorProto.DataType; 0: not said */
-	struct fg_graph_shape shape;
-};
-
-static int read_dim(struct fg_pb message, int64_t *dim)
-{
-	struct fg_pb_field field;
-	int more;
-
-	*dim = FG_GRAPH_UNKNOWN;
-	while ((more = fg_pb_next(&message, &field)) > 0)
-		if (field.number == DIM_VALUE && field.wire == FG_PB_VARINT)
-			*dim = (int64_t)field.value;
-	return more;
-}
-
-static int read_shape(struct fg_pb message, struct declared *declared)
-{
-	struct fg_pb_field field;
-	struct fg_pb dim;
-	int more;
-
-	while ((more = fg_pb_next(&message, &field)) > 0) {
-		if (field.number != SHAPE_DIM)
-			continue;
-		if (declared->shape.rank == FG_GRAPH_MAX_RANK ||
-		    fg_pb_enter(&message, &field, &dim) ||
-		    read_dim(dim, &declared->shape.dims[declared->shape.rank++]))
-			return -EINVAL;
-	}
-	return more;
-}
-
-static int read_tensor_type(struct fg_pb message, struct declared *declared)
-{
-	struct fg_pb_field field;
-	struct fg_pb shape;
-	int more;
-
-	while ((more = fg_pb_next(&message, &field)) > 0) {
-		if (field.number == TENSOR_TYPE_ELEMENT)
-			declared->element = field.value;
-		if (field.number == TENSOR_TYPE_SHAPE &&
-		    (fg_pb_enter(&message, &field, &shape) || read_shape(shape, declared)))
-			return -EINVAL;
-	}
-	return more;
-}
-
-static int read_declared(struct fg_pb message, struct declared *declared)
-{
-	struct fg_pb_field field, inner;
-	struct fg_pb type, tensor;
-	int more, type_more;
-
-	memset(declared, 0, sizeof(*declared));
-	while ((more = fg_pb_next(&message, &field)) > 0) {
-		if (field.number == VALUE_NAME)
-			declared->name = fg_onnx_text(&field);
-		if (field.number != VALUE_TYPE)
-			continue;
-		if (fg_pb_enter(&message, &field, &type))
-			return -EINVAL;
-		while ((type_more = fg_pb_next(&type, &inner)) > 0)
-			if (inner.number == TYPE_TENSOR && (fg_pb_enter(&type, &inner, &tensor) ||
-							    read_tensor_type(tensor, declared)))
-				return -EINVAL;
-		if (type_more < 0)
-			return -EINVAL;
-	}
-	return more;
-}
-
-/* The model's input or output as declared: float32, dimensions positive or open. */
-static int check_declared(struct fg_onnx_parser *parser, const struct declared *declared,
-			  const char *what)
-{
-	char name[64];
-
-	fg_text_print(declared->name, name, sizeof(name));
-	if (declared->element && declared->element != ELEMENT_FLOAT)
-		return fg_error_set(parser->error, -EINVAL,
-				    "%s '%s' is %s, only float32 is supported: export the model as "
-				    "float32",
-				    what, name, fg_onnx_type_name(declared->element));
-	for (uint32_t i = 0; i < declared->shape.rank; i++)
-		if (declared->shape.dims[i] < 1 && declared->shape.dims[i] != FG_GRAPH_UNKNOWN)
-			return fg_error_set(parser->error, -EINVAL, "%s '%s': dimension %u is %lld",
-					    what, name, i, (long long)declared->shape.dims[i]);
-	return 0;
-}
-
-/* Before IR version 4 initializers stood among the inputs too; those are not the model's. */
-static int read_input(struct fg_onnx_parser *parser, struct fg_pb message)
-{
-	struct fg_graph *graph = parser->graph;
-	struct declared declared;
-	uint32_t value;
-	int result;
-
-	if (read_declared(message, &declared))
-		return fg_onnx_malformed(parser, "a graph input");
-	value = fg_graph_find(graph, declared.name);
-	if (value != FG_GRAPH_NO_VALUE && graph->values[value].constant)
-		return 0;
-	if (graph->input != FG_GRAPH_NO_VALUE) {
-		char one[64], two[64];
-
-		fg_text_print(graph->values[graph->input].name, one, sizeof(one));
-		fg_text_print(declared.name, two, sizeof(two));
-		return fg_error_set(parser->error, -EINVAL,
-				    "inputs '%s' and '%s': only one input is supported", one, two);
-	}
-	result = check_declared(parser, &declared, "input");
-	if (!result)
-		result = fg_onnx_add_value(parser, declared.name, "input", &graph->input);
-	graph->input_shape = declared.shape;
-	return result;
-}
-
-static int read_output(struct fg_onnx_parser *parser, struct fg_pb message)
-{
-	struct fg_graph *graph = parser->graph;
-	struct declared declared;
-	char name[64];
-
-	if (read_declared(message, &declared))
-		return fg_onnx_malformed(parser, "a graph output");
-	fg_text_print(declared.name, name, sizeof(name));
-	if (graph->output != FG_GRAPH_NO_VALUE)
-		return fg_error_set(parser->error, -EINVAL,
-				    "output '%s' is a second one: only one output is supported "
-				    "(scikit-learn: export the probabilities alone)",
-				    name);
-	graph->output = fg_graph_find(graph, declared.name);
-	if (graph->output == FG_GRAPH_NO_VALUE)
-		return fg_error_set(parser->error, -EINVAL, "output '%s': nothing computes it",
-				    name);
-	graph->output_shape = declared.shape;
-	return check_declared(parser, &declared, "output");
-}
-
-/* ---- graph and model ---- */
-
-static int count_node(struct fg_onnx_parser *parser, struct fg_pb message)
-{
-	(void)message;
-	if (parser->graph->node_count++ == FG_ONNX_MAX_NODES)
-		return fg_error_set(parser->error, -EINVAL, "more than %u nodes",
-				    FG_ONNX_MAX_NODES);
-	return 0;
-}
-
-/* Constants first, then the input, then nodes in order: whatever a node uses is known by then. */
+/* Constants first, then inputs, then nodes in order: whatever a node uses is known by then. */
 static int read_graph(struct fg_onnx_parser *parser)
 {
-	struct fg_graph *graph = parser->graph;
-	struct fg_pb message = parser->message;
-	int result = for_each(parser, message, FG_ONNX_GRAPH_NODE, "graph", count_node);
+	static const struct {
+		uint32_t field;
+		int (*each)(struct fg_onnx_parser *, struct fg_pb);
+	} passes[] = {
+		{GRAPH_SPARSE, refuse_sparse},	     {GRAPH_INITIALIZER, read_initializer},
+		{GRAPH_INPUT, fg_onnx_read_input},   {FG_ONNX_GRAPH_NODE, fg_onnx_read_node},
+		{GRAPH_OUTPUT, fg_onnx_read_output},
+	};
+	const struct fg_graph *graph = parser->graph;
+	int result = 0;
 
-	if (result)
-		return result;
-	graph->nodes = fg_arena_alloc(&graph->arena, graph->node_count, sizeof(*graph->nodes));
-	graph->node_count = 0;
-	if (!graph->nodes)
-		return fg_onnx_no_memory(parser);
-	result = for_each(parser, message, GRAPH_SPARSE, "graph", refuse_sparse);
-	if (!result)
-		result = for_each(parser, message, GRAPH_INITIALIZER, "graph", read_initializer);
-	if (!result)
-		result = for_each(parser, message, GRAPH_INPUT, "graph", read_input);
-	if (!result && graph->input == FG_GRAPH_NO_VALUE)
-		return fg_error_set(parser->error, -EINVAL, "the graph has no input");
-	if (!result)
-		result = for_each(parser, message, FG_ONNX_GRAPH_NODE, "graph", fg_onnx_read_node);
-	if (!result)
-		result = for_each(parser, message, GRAPH_OUTPUT, "graph", read_output);
-	if (!result && graph->output == FG_GRAPH_NO_VALUE)
-		return fg_error_set(parser->error, -EINVAL, "the graph has no output");
+	for (size_t i = 0; i < sizeof(passes) / sizeof(passes[0]) && !result; i++) {
+		result =
+			for_each(parser, parser->message, passes[i].field, "graph", passes[i].each);
+		if (!result && passes[i].field == GRAPH_INPUT && !graph->input_count)
+			result = fg_error_set(parser->error, -EINVAL, "the graph has no input");
+	}
+	if (!result && !graph->output_count)
+		result = fg_error_set(parser->error, -EINVAL, "the graph has no output");
 	return result;
+}
+
+/* ---- model ---- */
+
+static int take_opset(struct fg_onnx_parser *parser, struct fg_text domain, int64_t version)
+{
+	bool standard = !domain.length || fg_text_is(domain, "ai.onnx");
+	int64_t *opset = standard ? &parser->graph->opset : &parser->graph->ml_opset;
+	const char *name = standard ? "ai.onnx" : FG_ONNX_ML_DOMAIN;
+	int min = standard ? FG_ONNX_MIN_OPSET : FG_ONNX_MIN_ML_OPSET;
+	int max = standard ? FG_ONNX_MAX_OPSET : FG_ONNX_MAX_ML_OPSET;
+
+	if (!standard && !fg_text_is(domain, FG_ONNX_ML_DOMAIN))
+		return 0;
+	if (version < min || version > max)
+		return fg_error_set(parser->error, -EINVAL,
+				    "opset %lld of %s: %d to %d are supported: export the model "
+				    "with one of these",
+				    (long long)version, name, min, max);
+	if (*opset && *opset != version)
+		return fg_error_set(parser->error, -EINVAL,
+				    "the model imports two opsets of %s, %lld and %lld", name,
+				    (long long)*opset, (long long)version);
+	*opset = version;
+	return 0;
 }
 
 static int read_opset(struct fg_onnx_parser *parser, struct fg_pb message)
@@ -294,14 +163,12 @@ static int read_opset(struct fg_onnx_parser *parser, struct fg_pb message)
 	while ((more = fg_pb_next(&message, &field)) > 0) {
 		if (field.number == OPSET_DOMAIN)
 			domain = fg_onnx_text(&field);
-		else if (field.number == OPSET_VERSION)
+		else if (field.number == OPSET_VERSION && field.wire == FG_PB_VARINT)
 			version = (int64_t)field.value;
 	}
 	if (more < 0)
 		return fg_onnx_malformed(parser, "opset_import");
-	if (!domain.length || fg_text_is(domain, "ai.onnx"))
-		parser->graph->opset = version;
-	return 0;
+	return take_opset(parser, domain, version);
 }
 
 static int take_graph(struct fg_onnx_parser *parser, struct fg_pb message)
@@ -312,37 +179,86 @@ static int take_graph(struct fg_onnx_parser *parser, struct fg_pb message)
 	return 0;
 }
 
-static int read_model(struct fg_onnx_parser *parser, struct fg_pb model)
+int fg_onnx_read_function(struct fg_pb message, struct fg_text *domain, struct fg_text *name)
 {
-	int result = for_each(parser, model, MODEL_OPSET, "model", read_opset);
+	struct fg_pb_field field;
+	int more;
 
-	if (!result)
-		result = for_each(parser, model, MODEL_GRAPH, "model", take_graph);
+	*domain = *name = (struct fg_text){NULL, 0};
+	while ((more = fg_pb_next(&message, &field)) > 0) {
+		if (field.number == FG_ONNX_FUNCTION_NAME)
+			*name = fg_onnx_text(&field);
+		else if (field.number == FG_ONNX_FUNCTION_DOMAIN)
+			*domain = fg_onnx_text(&field);
+	}
+	return more;
+}
+
+/* Exporters leave functions behind that nothing calls. One under the name of an operator would
+ * change what that means. */
+static int check_function(struct fg_onnx_parser *parser, struct fg_pb message)
+{
+	struct fg_text domain, name;
+	char printed[64];
+
+	if (fg_onnx_read_function(message, &domain, &name))
+		return fg_onnx_malformed(parser, "a function");
+	if (!fg_op_find(domain, name))
+		return 0;
+	return fg_error_set(parser->error, -EINVAL,
+			    "the model has a function of its own under the name of the operator "
+			    "%s: inline it (onnx.inliner.inline_local_functions)",
+			    fg_text_print(name, printed, sizeof(printed)));
+}
+
+static int check_ir_version(struct fg_onnx_parser *parser)
+{
+	struct fg_pb model = parser->model;
+	struct fg_pb_field field;
+	uint64_t version = 0;
+
+	while (fg_pb_next(&model, &field) > 0)
+		if (field.number == MODEL_IR_VERSION && field.wire == FG_PB_VARINT)
+			version = field.value;
+	if (version < MIN_IR_VERSION || version > MAX_IR_VERSION)
+		return fg_error_set(parser->error, -EINVAL,
+				    "IR version %llu: %d to %d are supported: save the model with "
+				    "one of these",
+				    (unsigned long long)version, MIN_IR_VERSION, MAX_IR_VERSION);
+	return 0;
+}
+
+static int read_model(struct fg_onnx_parser *parser)
+{
+	int result = for_each(parser, parser->model, MODEL_GRAPH, "model", take_graph);
+
 	if (result)
 		return result;
 	if (!parser->message.at)
 		return fg_error_set(parser->error, -EINVAL,
 				    "the file holds no graph (not an ONNX file?)");
-	if (parser->graph->opset < FG_ONNX_MIN_OPSET || parser->graph->opset > FG_ONNX_MAX_OPSET)
-		return fg_error_set(parser->error, -EINVAL,
-				    "opset %lld of ai.onnx: %d to %d are supported",
-				    (long long)parser->graph->opset, FG_ONNX_MIN_OPSET,
-				    FG_ONNX_MAX_OPSET);
-	return read_graph(parser);
+	result = check_ir_version(parser);
+	if (!result)
+		result = for_each(parser, parser->model, MODEL_OPSET, "model", read_opset);
+	if (!result)
+		result = for_each(parser, parser->model, FG_ONNX_MODEL_FUNCTION, "model",
+				  check_function);
+	return result ? result : read_graph(parser);
 }
 
 int fg_onnx_parse(struct fg_graph *graph, const void *bytes, size_t size, int dirfd,
 		  struct fg_error *error)
 {
-	struct fg_onnx_parser parser = {.graph = graph, .dirfd = dirfd, .error = error};
-	struct fg_pb model;
+	struct fg_onnx_parser parser = {
+		.graph = graph,
+		.external = {.dirfd = dirfd, .arena = &graph->arena},
+		.error = error,
+	};
 	int result;
 
 	memset(graph, 0, sizeof(*graph));
-	graph->input = FG_GRAPH_NO_VALUE;
-	graph->output = FG_GRAPH_NO_VALUE;
-	fg_pb_init(&model, bytes, size);
-	result = read_model(&parser, model);
+	fg_pb_init(&parser.model, bytes, size);
+	result = read_model(&parser);
 	if (result)
 		fg_graph_free(graph);
 	return result;

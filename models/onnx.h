@@ -1,11 +1,20 @@
 /*
- * onnx.h: ONNX files (https://onnx.ai, onnx.proto; IR version 3 and up, opset 7 to 28) to
- * models/graph.h.
+ * onnx.h: ONNX files (https://onnx.ai, onnx.proto; IR version 3 to 14, opset 7 to 28 of ai.onnx, 1
+ * to 5 of ai.onnx.ml) to models/graph.h, as PyTorch, tf2onnx, skl2onnx and Keras write them.
  *
- * Refused, with the node or value and the reason: more than one input or output; element types
- * other than float32 (int64 for shapes); sparse and quantized tensors; data that does not match
- * its dimensions; names defined twice; inputs that nothing, or only a later node, defines (that
- * is, cycles too); operators that models/ops.c does not know; other operator domains.
+ * float16, bfloat16, float32 and float64 become F32 (what is beyond float32 becomes an infinity),
+ * integers of 8 to 64 bits and bool become I64, strings TEXT. A constant of rank 1 may be empty.
+ * An output that is a sequence or a map (ZipMap) is read as one of unknown shape, and an output may
+ * be an input or an initializer itself. Training, documentation, declared shapes of what lies
+ * between and functions that nothing calls are passed over; attributes that are graphs or sparse
+ * keep their name only.
+ *
+ * Refused, with the node or value, the reason and what to do: operators that models/ops.h does not
+ * know, other domains, calls of the model's own functions; inputs of text, sequences and maps;
+ * numbers that are complex, of 8-bit floating point, or of less than 8 bits, and a uint64 above
+ * 2^63 - 1; sparse initializers; data that does not match its dimensions; dimensions of 0 in other
+ * constants; names defined twice; inputs that nothing, or only a later node, defines (that is,
+ * cycles too). Time and memory are linear in the size of the files.
  */
 #ifndef FG_MODELS_ONNX_H
 #define FG_MODELS_ONNX_H
@@ -14,10 +23,15 @@
 #include "models/error.h"
 #include "models/graph.h"
 
-#define FG_ONNX_MIN_OPSET 7
-#define FG_ONNX_MAX_OPSET 28
-#define FG_ONNX_MAX_NODES 65536u
-#define FG_ONNX_FILE	  "model.onnx" /* in a version's directory */
+#define FG_ONNX_MIN_OPSET    7
+#define FG_ONNX_MAX_OPSET    28
+#define FG_ONNX_MIN_ML_OPSET 1
+#define FG_ONNX_MAX_ML_OPSET 5
+#define FG_ONNX_ML_DOMAIN    "ai.onnx.ml"
+#define FG_ONNX_MAX_NODES    65536u
+#define FG_ONNX_MAX_VALUES   (1u << 19)	  /* named ones */
+#define FG_ONNX_MAX_PORTS    256u	  /* inputs; outputs */
+#define FG_ONNX_FILE	     "model.onnx" /* in a version's directory */
 
 /*
  * Reads a ModelProto of `size` bytes. *graph points into `bytes`, which must stay as they are

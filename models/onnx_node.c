@@ -1,11 +1,11 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include "models/onnx.h"
 #include "models/onnx_parse.h"
-#include "models/onnx_tensor.h"
 #include "models/ops.h"
 
-/* onnx.proto */
+/* onnx.proto: NodeProto */
 enum {
 	NODE_INPUT = 1,
 	NODE_OUTPUT = 2,
@@ -13,79 +13,9 @@ enum {
 	NODE_OP = 4,
 	NODE_ATTRIBUTE = 5,
 	NODE_DOMAIN = 7,
-	ATTRIBUTE_NAME = 1,
-	ATTRIBUTE_F = 2,
-	ATTRIBUTE_I = 3,
-	ATTRIBUTE_T = 5,
-	ATTRIBUTE_FLOATS = 7,
-	ATTRIBUTE_INTS = 8,
-	ATTRIBUTE_TYPE = 20,
-	ATTRIBUTE_REFERENCE = 21,
 };
 
-/* AttributeProto.AttributeType */
-enum { TYPE_FLOAT = 1, TYPE_INT = 2, TYPE_TENSOR = 4, TYPE_FLOATS = 6, TYPE_INTS = 7 };
-
-static int finish_attribute(struct fg_pb message, uint64_t type, struct fg_onnx_parser *parser,
-			    struct fg_attribute *attribute, const struct fg_pb_field *tensor_field)
-{
-	struct fg_arena *arena = &parser->graph->arena;
-	struct fg_onnx_tensor *tensor;
-	struct fg_pb child;
-
-	if (type == TYPE_FLOAT || type == TYPE_INT) {
-		attribute->kind = type == TYPE_INT ? FG_ATTRIBUTE_INT : FG_ATTRIBUTE_FLOAT;
-		return 0;
-	}
-	if (type != TYPE_TENSOR && type != TYPE_FLOATS && type != TYPE_INTS)
-		return 0;
-	tensor = fg_arena_alloc(arena, 1, sizeof(*tensor));
-	if (!tensor)
-		return fg_onnx_no_memory(parser);
-	attribute->kind = FG_ATTRIBUTE_TENSOR;
-	attribute->tensor = &tensor->tensor;
-	if (type == TYPE_TENSOR) {
-		if (!tensor_field->number || fg_pb_enter(&message, tensor_field, &child))
-			return fg_onnx_malformed(parser, "a tensor attribute");
-		return fg_onnx_read_tensor(child, "a constant", parser->dirfd, arena, tensor,
-					   parser->error);
-	}
-	if (fg_onnx_read_list(message, type == TYPE_FLOATS ? ATTRIBUTE_FLOATS : ATTRIBUTE_INTS,
-			      type == TYPE_FLOATS ? FG_ELEMENT_F32 : FG_ELEMENT_I64, arena,
-			      &tensor->tensor))
-		return fg_onnx_malformed(parser, "a list attribute");
-	return 0;
-}
-
-static int read_attribute(struct fg_onnx_parser *parser, struct fg_pb message,
-			  struct fg_attribute *attribute)
-{
-	struct fg_pb_field field, tensor = {0};
-	struct fg_pb rest = message;
-	uint64_t type = 0;
-	int more;
-
-	while ((more = fg_pb_next(&rest, &field)) > 0) {
-		uint32_t bits = (uint32_t)field.value;
-
-		if (field.number == ATTRIBUTE_NAME)
-			attribute->name = fg_onnx_text(&field);
-		else if (field.number == ATTRIBUTE_F && field.wire == FG_PB_FIXED32)
-			memcpy(&attribute->number, &bits, sizeof(bits));
-		else if (field.number == ATTRIBUTE_I)
-			attribute->integer = (int64_t)field.value;
-		else if (field.number == ATTRIBUTE_T)
-			tensor = field;
-		else if (field.number == ATTRIBUTE_TYPE)
-			type = field.value;
-		else if (field.number == ATTRIBUTE_REFERENCE)
-			return fg_error_set(parser->error, -EINVAL,
-					    "an attribute refers to a function's: not supported");
-	}
-	if (more < 0)
-		return fg_onnx_malformed(parser, "an attribute");
-	return finish_attribute(message, type, parser, attribute, &tensor);
-}
+#define MAX_ATTRIBUTES 64u /* ONNX's richest operators have about 15 */
 
 /* The number of inputs, outputs and attributes, and where the plain fields are. */
 struct node_fields {
@@ -115,25 +45,88 @@ static int scan_node(struct fg_pb message, struct node_fields *fields)
 	return more;
 }
 
-static int find_op(struct fg_onnx_parser *parser, struct fg_node *node,
-		   const struct node_fields *fields)
-{
-	char name[64], op[64], domain[64];
-	bool standard = !fields->domain.length || fg_text_is(fields->domain, "ai.onnx");
+/* ---- which operator ---- */
 
-	if (standard)
-		node->op = fg_op_find(fields->op);
-	if (node->op)
-		return 0;
-	fg_text_print(fields->op, op, sizeof(op));
-	fg_text_print(fields->domain, domain, sizeof(domain));
-	return fg_error_set(parser->error, -EINVAL,
-			    "node #%u '%s': operator %s%s%s is not supported", node->index,
-			    fg_text_print(fields->name, name, sizeof(name)), standard ? "" : domain,
-			    standard ? "" : ".", op);
+/* True when the model brings a function of that domain and name. */
+static bool is_function(const struct fg_onnx_parser *parser, struct fg_text domain,
+			struct fg_text name)
+{
+	struct fg_pb model = parser->model, function;
+	struct fg_text its_domain, its_name;
+	struct fg_pb_field field;
+
+	while (fg_pb_next(&model, &field) > 0)
+		if (field.number == FG_ONNX_MODEL_FUNCTION &&
+		    !fg_pb_enter(&model, &field, &function) &&
+		    !fg_onnx_read_function(function, &its_domain, &its_name) &&
+		    fg_text_equal(its_domain, domain) && fg_text_equal(its_name, name))
+			return true;
+	return false;
 }
 
-/* True when some node has an output of that name. */
+/* "node 'c1': " or "node #3: ", and why its operator cannot be. */
+static int refuse_op(struct fg_onnx_parser *parser, const struct node_fields *fields)
+{
+	bool standard = !fields->domain.length || fg_text_is(fields->domain, "ai.onnx");
+	char label[64], name[48], op[48], domain[48];
+
+	if (fields->name.length)
+		snprintf(label, sizeof(label), "node '%s'",
+			 fg_text_print(fields->name, name, sizeof(name)));
+	else
+		snprintf(label, sizeof(label), "node #%u", parser->graph->node_count);
+	fg_text_print(fields->op, op, sizeof(op));
+	fg_text_print(fields->domain, domain, sizeof(domain));
+	if (is_function(parser, fields->domain, fields->op))
+		return fg_error_set(parser->error, -EINVAL,
+				    "%s calls the model's function %s%s%s: functions are not "
+				    "supported: inline them (onnx.inliner.inline_local_functions, "
+				    "or a newer exporter)",
+				    label, domain, *domain ? "." : "", op);
+	return fg_error_set(parser->error, -EINVAL, "%s: operator %s%s%s is not supported: %s",
+			    label, standard ? "" : domain, standard ? "" : ".", op,
+			    fg_op_advice(fields->domain, fields->op));
+}
+
+/* Fills name, op and index of `node`. */
+static int find_op(struct fg_onnx_parser *parser, const struct node_fields *fields,
+		   struct fg_node *node)
+{
+	const struct fg_graph *graph = parser->graph;
+
+	node->name = fields->name;
+	node->index = graph->node_count;
+	node->op = fg_op_find(fields->domain, fields->op);
+	if (!node->op)
+		return refuse_op(parser, fields);
+	if (!(*node->op->domain ? graph->ml_opset : graph->opset))
+		return fg_node_error(node, parser->error,
+				     "the model does not import the operators of %s: export it "
+				     "again",
+				     *node->op->domain ? node->op->domain : "ai.onnx");
+	return 0;
+}
+
+static int check_counts(struct fg_onnx_parser *parser, const struct fg_node *node,
+			const struct node_fields *fields)
+{
+	if (fields->inputs < node->op->min_inputs)
+		return fg_node_error(node, parser->error, "has %u inputs, needs %u", fields->inputs,
+				     node->op->min_inputs);
+	if (fields->inputs > node->op->max_inputs)
+		return fg_node_error(node, parser->error, "has %u inputs, takes %u at most",
+				     fields->inputs, node->op->max_inputs);
+	if (!fields->outputs || fields->outputs > node->op->max_outputs)
+		return fg_node_error(node, parser->error, "has %u outputs, must have 1 to %u",
+				     fields->outputs, node->op->max_outputs);
+	if (fields->attributes > MAX_ATTRIBUTES)
+		return fg_node_error(node, parser->error, "has %u attributes", fields->attributes);
+	return 0;
+}
+
+/* ---- what it uses and defines ---- */
+
+/* True when some node has an output of that name. Slow, and only for the error that ends it all. */
 static bool defined_later(const struct fg_onnx_parser *parser, struct fg_text name)
 {
 	struct fg_pb graph = parser->message, node;
@@ -154,7 +147,6 @@ static int find_input(struct fg_onnx_parser *parser, const struct fg_node *node,
 {
 	char printed[64];
 
-	*value = FG_GRAPH_NO_VALUE;
 	if (!name.length)
 		return 0;
 	*value = fg_graph_find(parser->graph, name);
@@ -169,21 +161,34 @@ static int find_input(struct fg_onnx_parser *parser, const struct fg_node *node,
 	return fg_node_error(node, parser->error, "uses '%s', which nothing defines", printed);
 }
 
-static int check_counts(struct fg_onnx_parser *parser, const struct fg_node *node,
-			const struct node_fields *fields)
+static int read_edges(struct fg_onnx_parser *parser, struct fg_pb message,
+		      const struct fg_node *node)
 {
-	if (fields->outputs != 1)
-		return fg_node_error(node, parser->error, "has %u outputs, must have 1",
-				     fields->outputs);
-	if (fields->inputs < node->op->min_inputs || fields->inputs > node->op->max_inputs)
-		return fg_node_error(node, parser->error, "has %u inputs, takes %u to %u",
-				     fields->inputs, node->op->min_inputs, node->op->max_inputs);
-	return 0;
+	struct fg_pb rest = message;
+	struct fg_pb_field field;
+	uint32_t at = 0;
+	int result = 0;
+
+	while (!result && fg_pb_next(&rest, &field) > 0)
+		if (field.number == NODE_INPUT)
+			result =
+				find_input(parser, node, fg_onnx_text(&field), &node->inputs[at++]);
+	at = 0;
+	while (!result && fg_pb_next(&message, &field) > 0) {
+		if (field.number != NODE_OUTPUT)
+			continue;
+		if (field.length)
+			result = fg_onnx_add_value(parser, fg_onnx_text(&field), "node output",
+						   &node->outputs[at]);
+		at++;
+	}
+	return result;
 }
 
 static int read_attributes(struct fg_onnx_parser *parser, struct fg_pb message,
 			   struct fg_node *node)
 {
+	struct fg_error *error = parser->error;
 	struct fg_pb_field field;
 	struct fg_error reason;
 	struct fg_pb child;
@@ -191,63 +196,45 @@ static int read_attributes(struct fg_onnx_parser *parser, struct fg_pb message,
 
 	while (fg_pb_next(&message, &field) > 0) {
 		struct fg_attribute *attribute = &node->attributes[node->attribute_count];
-		struct fg_onnx_parser quiet = *parser;
 
 		if (field.number != NODE_ATTRIBUTE)
 			continue;
 		if (fg_pb_enter(&message, &field, &child))
 			return fg_onnx_malformed(parser, "an attribute");
-		quiet.error = &reason;
-		result = read_attribute(&quiet, child, attribute);
+		parser->error = &reason;
+		result = fg_onnx_read_attribute(parser, child, attribute);
+		parser->error = error;
 		if (result) {
-			fg_node_error(node, parser->error, "%.180s", reason.text);
+			fg_node_error(node, error, "%.180s", reason.text);
 			return result;
 		}
 		for (uint32_t i = 0; i < node->attribute_count; i++)
 			if (fg_text_equal(node->attributes[i].name, attribute->name))
-				return fg_node_error(node, parser->error, "has an attribute twice");
+				return fg_node_error(node, error, "has an attribute twice");
 		node->attribute_count++;
 	}
 	return 0;
 }
 
-#define MAX_ATTRIBUTES 64u /* ONNX's richest operators have about 15 */
-
 int fg_onnx_read_node(struct fg_onnx_parser *parser, struct fg_pb message)
 {
-	struct fg_graph *graph = parser->graph;
-	struct fg_node *node = &graph->nodes[graph->node_count];
+	struct fg_node found = {0}, *node;
 	struct node_fields fields;
-	struct fg_pb_field field;
-	struct fg_pb rest = message;
 	int result;
 
 	if (scan_node(message, &fields))
 		return fg_onnx_malformed(parser, "a node");
-	node->index = graph->node_count;
-	node->name = fields.name;
-	result = find_op(parser, node, &fields);
+	if (parser->graph->node_count == FG_ONNX_MAX_NODES)
+		return fg_error_set(parser->error, -EINVAL, "the graph has more than %u nodes",
+				    FG_ONNX_MAX_NODES);
+	result = find_op(parser, &fields, &found);
 	if (!result)
-		result = check_counts(parser, node, &fields);
+		result = check_counts(parser, &found, &fields);
 	if (result)
 		return result;
-	if (fields.attributes > MAX_ATTRIBUTES)
-		return fg_node_error(node, parser->error, "has %u attributes", fields.attributes);
-	node->inputs = fg_arena_alloc(&graph->arena, fields.inputs, sizeof(*node->inputs));
-	node->attributes =
-		fg_arena_alloc(&graph->arena, fields.attributes, sizeof(*node->attributes));
-	if (!node->inputs || !node->attributes)
+	if (fg_graph_add_node(parser->graph, found.op, fields.name, fields.inputs, fields.outputs,
+			      fields.attributes, &node))
 		return fg_onnx_no_memory(parser);
-	while (!result && fg_pb_next(&rest, &field) > 0)
-		if (field.number == NODE_INPUT)
-			result = find_input(parser, node, fg_onnx_text(&field),
-					    &node->inputs[node->input_count++]);
-	if (!result)
-		result = read_attributes(parser, message, node);
-	for (rest = message; !result && fg_pb_next(&rest, &field) > 0;)
-		if (field.number == NODE_OUTPUT)
-			result = fg_onnx_add_value(parser, fg_onnx_text(&field), "node output",
-						   &node->output);
-	graph->node_count++;
-	return result;
+	result = read_attributes(parser, message, node);
+	return result ? result : read_edges(parser, message, node);
 }

@@ -1,17 +1,14 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
-#include <unistd.h>
-#include "models/file.h"
 #include "models/onnx_tensor.h"
+#include "models/onnx_type.h"
 
 /* onnx.proto: TensorProto and StringStringEntryProto */
 enum {
 	TENSOR_DIMS = 1,
 	TENSOR_TYPE = 2,
 	TENSOR_SEGMENT = 3,
-	TENSOR_FLOATS = 4,
-	TENSOR_INT64S = 7,
 	TENSOR_NAME = 8,
 	TENSOR_RAW = 9,
 	TENSOR_EXTERNAL = 13,
@@ -20,19 +17,11 @@ enum {
 	ENTRY_VALUE = 2,
 };
 
-#define TYPE_FLOAT 1
-#define TYPE_INT64 7
-
-const char *fg_onnx_type_name(uint64_t type)
-{
-	static const char *const names[] = {"undefined", "float32", "uint8",	 "int8",
-					    "uint16",	 "int16",   "int32",	 "int64",
-					    "string",	 "bool",    "float16",	 "float64",
-					    "uint32",	 "uint64",  "complex64", "complex128",
-					    "bfloat16"};
-
-	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "a type unknown here";
-}
+static const size_t element_bytes[] = {
+	[FG_ELEMENT_F32] = sizeof(float),
+	[FG_ELEMENT_I64] = sizeof(int64_t),
+	[FG_ELEMENT_TEXT] = sizeof(struct fg_text),
+};
 
 /* What was found in a TensorProto, before its data is looked at. */
 struct raw_tensor {
@@ -49,6 +38,11 @@ struct raw_tensor {
 static int tensor_error(const struct raw_tensor *raw, struct fg_error *error, const char *reason)
 {
 	return fg_error_set(error, -EINVAL, "%s: %s", raw->label, reason);
+}
+
+static int too_large(const struct raw_tensor *raw, struct fg_error *error)
+{
+	return tensor_error(raw, error, "holds a uint64 above the largest int64, 2^63 - 1");
 }
 
 static int read_dims(struct fg_tensor *tensor, const struct fg_pb_field *field,
@@ -73,12 +67,12 @@ static int count_elements(struct fg_tensor *tensor, const struct raw_tensor *raw
 {
 	tensor->count = 1;
 	for (uint32_t i = 0; i < tensor->rank; i++) {
-		if (tensor->dims[i] < 1)
+		if (tensor->dims[i] < (tensor->rank == 1 ? 0 : 1))
 			return fg_error_set(error, -EINVAL, "%s: dimension %u is %lld", raw->label,
 					    i, (long long)tensor->dims[i]);
 		if (__builtin_mul_overflow(tensor->count, (size_t)tensor->dims[i],
 					   &tensor->count) ||
-		    tensor->count > PTRDIFF_MAX / sizeof(int64_t))
+		    tensor->count > PTRDIFF_MAX / sizeof(struct fg_text))
 			return tensor_error(raw, error, "its dimensions overflow");
 	}
 	return 0;
@@ -168,110 +162,161 @@ static int scan_tensor(struct raw_tensor *raw, struct fg_onnx_tensor *out, struc
 	return result;
 }
 
-/* Collects the numbers of repeated field `number` into *data. -EINVAL: malformed, or not exactly
- * `count`; -ENOMEM. */
-static int collect(struct fg_pb message, uint32_t number, enum fg_element element, size_t count,
-		   struct fg_arena *arena, const void **data)
+/*
+ * Goes through the elements of repeated field `number`, which has them packed or one by one, and
+ * writes what they become to `to` (NULL: only counts), which has room for `room`. -EINVAL:
+ * malformed, or more than that; -ERANGE: a number that does not fit.
+ */
+static int gather(struct fg_pb message, uint32_t number, uint64_t type, char *to, size_t room,
+		  size_t *count)
 {
-	enum fg_pb_wire wire = element == FG_ELEMENT_F32 ? FG_PB_FIXED32 : FG_PB_VARINT;
-	size_t width = element == FG_ELEMENT_F32 ? sizeof(float) : sizeof(int64_t), got = 0;
+	const struct fg_onnx_type *info = fg_onnx_type(type);
+	size_t width = element_bytes[info->element];
 	struct fg_pb_numbers numbers;
 	struct fg_pb_field field;
-	uint64_t value;
-	char *to;
-	int more;
+	uint64_t bits;
+	int more, result;
 
-	/* Each number takes at least one byte of the message, so a lie about `count` cannot make
-	 * us ask for much more memory than the file is long. */
-	if (count > (size_t)(message.end - message.at))
-		return -EINVAL;
-	to = fg_arena_alloc(arena, count, width);
-	if (!to)
-		return -ENOMEM;
-	*data = to;
+	*count = 0;
 	while ((more = fg_pb_next(&message, &field)) > 0) {
 		if (field.number != number)
 			continue;
-		if (fg_pb_numbers_init(&numbers, &field, wire))
-			return -EINVAL;
-		while ((more = fg_pb_numbers_next(&numbers, &value)) > 0) {
-			if (got == count)
+		if (info->element == FG_ELEMENT_TEXT) {
+			struct fg_text text = {(const char *)field.bytes, field.length};
+
+			if (field.wire != FG_PB_BYTES || (to && *count == room))
 				return -EINVAL;
-			memcpy(to + got++ * width, &value, width);
+			if (to)
+				memcpy(to + *count * width, &text, width);
+			++*count;
+			continue;
+		}
+		if (fg_pb_numbers_init(&numbers, &field, info->wire))
+			return -EINVAL;
+		while ((more = fg_pb_numbers_next(&numbers, &bits)) > 0) {
+			if (to && *count == room)
+				return -EINVAL;
+			result = to ? fg_onnx_convert(type, bits, to + *count * width) : 0;
+			if (result)
+				return result;
+			++*count;
 		}
 		if (more < 0)
 			return -EINVAL;
 	}
-	return more < 0 || got != count ? -EINVAL : 0;
+	return more;
 }
 
-static int load_external(const struct raw_tensor *raw, int dirfd, size_t bytes,
-			 struct fg_arena *arena, struct fg_tensor *tensor, struct fg_error *error)
+/* Raw data at `bytes`, of the right size. */
+static int take_raw(const struct raw_tensor *raw, const uint8_t *bytes, struct fg_arena *arena,
+		    struct fg_tensor *tensor, struct fg_error *error)
 {
-	char name[256], reason[sizeof(error->text)];
-	struct fg_error inner;
-	uint64_t size;
-	int fd, result;
+	uint32_t width = fg_onnx_type(raw->type)->bytes;
+	size_t to_width = element_bytes[tensor->element];
+	char *to;
 
-	if (dirfd < 0)
-		return tensor_error(raw, error, "has external data, and there is no directory");
-	if (!fg_file_plain_name(raw->file))
-		return tensor_error(raw, error,
-				    "its external data must be a plain file name in the model's "
-				    "own directory (no '/', no '..')");
-	memcpy(name, raw->file.at, raw->file.length);
-	name[raw->file.length] = 0;
-	result = fg_file_open(dirfd, name, &fd, &size, &inner);
-	if (result)
-		goto fail;
-	if (raw->offset > size || bytes > size - raw->offset ||
-	    (raw->has_length && raw->length != bytes)) {
-		snprintf(reason, sizeof(reason),
-			 "needs %zu bytes at %llu of '%.40s', which has %llu%s", bytes,
-			 (unsigned long long)raw->offset, name, (unsigned long long)size,
-			 raw->has_length && raw->length != bytes ? "; its length says otherwise"
-								 : "");
-		close(fd);
-		return tensor_error(raw, error, reason);
-	}
-	result = fg_file_read(fd, name, raw->offset, bytes, arena, &tensor->data, &inner);
-	close(fd);
-fail:
-	if (result)
-		fg_error_set(error, result, "%.60s: %.180s", raw->label, inner.text);
-	return result;
-}
-
-static int load_data(const struct raw_tensor *raw, int dirfd, struct fg_arena *arena,
-		     struct fg_tensor *tensor, struct fg_error *error)
-{
-	size_t width = tensor->element == FG_ELEMENT_F32 ? sizeof(float) : sizeof(int64_t);
-	int result;
-
-	if (raw->external)
-		return load_external(raw, dirfd, tensor->count * width, arena, tensor, error);
-	if (raw->raw.number) {
-		if (raw->raw.wire != FG_PB_BYTES || raw->raw.length != tensor->count * width)
-			return fg_error_set(error, -EINVAL,
-					    "%s: has %zu bytes of data, its dimensions need %zu",
-					    raw->label, raw->raw.length, tensor->count * width);
-		tensor->data = raw->raw.bytes;
+	if (raw->type == FG_ONNX_FLOAT || raw->type == FG_ONNX_INT64) {
+		tensor->data = bytes;
 		return 0;
 	}
-	result = collect(raw->message,
-			 tensor->element == FG_ELEMENT_F32 ? TENSOR_FLOATS : TENSOR_INT64S,
-			 tensor->element, tensor->count, arena, &tensor->data);
-	if (result)
-		fg_error_set(error, result,
-			     "%s: has not the %zu numbers that its dimensions need%s", raw->label,
-			     tensor->count, result == -ENOMEM ? " (out of memory)" : "");
-	return result;
+	to = fg_arena_alloc(arena, tensor->count, to_width);
+	if (!to)
+		return fg_error_set(error, -ENOMEM, "%s: out of memory", raw->label);
+	tensor->data = to;
+	for (size_t i = 0; i < tensor->count; i++) {
+		uint64_t bits = 0;
+
+		memcpy(&bits, bytes + i * width, width);
+		if (fg_onnx_convert(raw->type, bits, to + i * to_width))
+			return too_large(raw, error);
+	}
+	return 0;
 }
 
-int fg_onnx_read_tensor(struct fg_pb message, const char *what, int dirfd, struct fg_arena *arena,
+static int take_external(const struct raw_tensor *raw, struct fg_onnx_external *external,
+			 size_t bytes, struct fg_tensor *tensor, struct fg_error *error)
+{
+	struct fg_error reason;
+	const uint8_t *file;
+	size_t size;
+	int result = fg_onnx_external_read(external, raw->file, &file, &size, &reason);
+
+	if (result)
+		return fg_error_set(error, result, "%.60s: %.190s", raw->label, reason.text);
+	if (raw->has_length && raw->length != bytes)
+		return fg_error_set(error, -EINVAL,
+				    "%s: has %llu bytes of external data, its dimensions need %zu",
+				    raw->label, (unsigned long long)raw->length, bytes);
+	if (raw->offset > size || bytes > size - raw->offset) {
+		char name[64];
+
+		return fg_error_set(error, -EINVAL,
+				    "%s: needs %zu bytes at %llu of '%s', which has %zu",
+				    raw->label, bytes, (unsigned long long)raw->offset,
+				    fg_text_print(raw->file, name, sizeof(name)), size);
+	}
+	if (raw->type != FG_ONNX_FLOAT && raw->type != FG_ONNX_INT64) {
+		if (bytes > external->convertible)
+			return tensor_error(raw, error,
+					    "its external data is that of other tensors as well");
+		external->convertible -= bytes;
+	}
+	return take_raw(raw, file + raw->offset, external->arena, tensor, error);
+}
+
+/* Numbers in a field of their own type, and texts. */
+static int take_listed(const struct raw_tensor *raw, struct fg_arena *arena,
+		       struct fg_tensor *tensor, struct fg_error *error)
+{
+	/* Each element takes at least one byte of the message, so a lie about `count` cannot make
+	 * us ask for much more memory than the file is long. */
+	bool plausible = tensor->count <= (size_t)(raw->message.end - raw->message.at);
+	size_t got = 0;
+	char *to = NULL;
+	int result = 0;
+
+	if (plausible) {
+		to = fg_arena_alloc(arena, tensor->count, element_bytes[tensor->element]);
+		if (!to)
+			return fg_error_set(error, -ENOMEM, "%s: out of memory", raw->label);
+		result = gather(raw->message, fg_onnx_type(raw->type)->field, raw->type, to,
+				tensor->count, &got);
+	}
+	if (result == -ERANGE)
+		return too_large(raw, error);
+	if (result || got != tensor->count)
+		return fg_error_set(error, -EINVAL,
+				    "%s: has not the %zu %s that its dimensions need", raw->label,
+				    tensor->count,
+				    tensor->element == FG_ELEMENT_TEXT ? "texts" : "numbers");
+	tensor->data = to;
+	return 0;
+}
+
+static int load_data(const struct raw_tensor *raw, struct fg_onnx_external *external,
+		     struct fg_tensor *tensor, struct fg_error *error)
+{
+	uint32_t width = fg_onnx_type(raw->type)->bytes;
+	size_t bytes = tensor->count * width;
+
+	if (!width && (raw->external || raw->raw.number))
+		return tensor_error(raw, error, "texts must be in string_data");
+	if (raw->external)
+		return take_external(raw, external, bytes, tensor, error);
+	if (!raw->raw.number)
+		return take_listed(raw, external->arena, tensor, error);
+	if (raw->raw.wire != FG_PB_BYTES || raw->raw.length != bytes)
+		return fg_error_set(error, -EINVAL,
+				    "%s: has %zu bytes of data, its dimensions need %zu",
+				    raw->label, raw->raw.length, bytes);
+	return take_raw(raw, raw->raw.bytes, external->arena, tensor, error);
+}
+
+int fg_onnx_read_tensor(struct fg_pb message, const char *what, struct fg_onnx_external *external,
 			struct fg_onnx_tensor *out, struct fg_error *error)
 {
 	struct raw_tensor raw = {.message = message};
+	const struct fg_onnx_type *type;
 	int result;
 
 	memset(out, 0, sizeof(*out));
@@ -279,50 +324,34 @@ int fg_onnx_read_tensor(struct fg_pb message, const char *what, int dirfd, struc
 	result = scan_tensor(&raw, out, error);
 	if (result)
 		return result;
-	if (raw.type != TYPE_FLOAT && raw.type != TYPE_INT64)
+	type = fg_onnx_type(raw.type);
+	if (!type->field)
 		return fg_error_set(error, -EINVAL,
-				    "%s: is %s, only float32 is supported (and int64 for shapes): "
-				    "export the model as float32",
-				    raw.label, fg_onnx_type_name(raw.type));
-	out->tensor.element = raw.type == TYPE_FLOAT ? FG_ELEMENT_F32 : FG_ELEMENT_I64;
+				    "%s: is %s, which is not supported: export the model as "
+				    "float32",
+				    raw.label, type->name);
+	out->tensor.element = type->element;
 	result = count_elements(&out->tensor, &raw, error);
-	return result ? result : load_data(&raw, dirfd, arena, &out->tensor, error);
+	return result ? result : load_data(&raw, external, &out->tensor, error);
 }
 
-/* Each number is one step of the reader, so counting first is cheap and bounded. */
-static int count_list(struct fg_pb message, uint32_t number, enum fg_pb_wire wire, size_t *count)
+int fg_onnx_read_list(struct fg_pb message, uint32_t number, uint64_t type, struct fg_arena *arena,
+		      struct fg_tensor *out)
 {
-	struct fg_pb_numbers numbers;
-	struct fg_pb_field field;
-	uint64_t value;
-	int more;
+	size_t count;
+	char *to;
+	int result = gather(message, number, type, NULL, 0, &count);
 
-	*count = 0;
-	while ((more = fg_pb_next(&message, &field)) > 0) {
-		if (field.number != number)
-			continue;
-		if (fg_pb_numbers_init(&numbers, &field, wire))
-			return -EINVAL;
-		while ((more = fg_pb_numbers_next(&numbers, &value)) > 0)
-			++*count;
-		if (more < 0)
-			return -EINVAL;
-	}
-	return more < 0 || !*count ? -EINVAL : 0;
-}
-
-int fg_onnx_read_list(struct fg_pb message, uint32_t field, enum fg_element element,
-		      struct fg_arena *arena, struct fg_tensor *out)
-{
-	int result;
-
-	memset(out, 0, sizeof(*out));
-	result = count_list(message, field,
-			    element == FG_ELEMENT_F32 ? FG_PB_FIXED32 : FG_PB_VARINT, &out->count);
 	if (result)
 		return result;
-	out->element = element;
+	memset(out, 0, sizeof(*out));
+	out->element = fg_onnx_type(type)->element;
 	out->rank = 1;
-	out->dims[0] = (int64_t)out->count;
-	return collect(message, field, element, out->count, arena, &out->data);
+	out->dims[0] = (int64_t)count;
+	out->count = count;
+	to = fg_arena_alloc(arena, count, element_bytes[out->element]);
+	if (!to)
+		return -ENOMEM;
+	out->data = to;
+	return gather(message, number, type, to, count, &count);
 }

@@ -1,9 +1,12 @@
-/* onnx_tensor.h: TensorProto to struct fg_tensor. Used by onnx.c. */
+/* onnx_tensor.h: TensorProto to struct fg_tensor. Used by onnx*.c. */
 #ifndef FG_MODELS_ONNX_TENSOR_H
 #define FG_MODELS_ONNX_TENSOR_H
 
+#include <stdint.h>
+#include "models/arena.h"
 #include "models/error.h"
 #include "models/graph.h"
+#include "models/onnx_external.h"
 #include "models/protobuf.h"
 
 /* What TensorProto holds besides the data: its name (which initializers have). */
@@ -13,18 +16,16 @@ struct fg_onnx_tensor {
 };
 
 /*
- * Reads the TensorProto `message`. Data stays in the model's bytes where it can, else it goes
- * into `arena`. `what` names it in *error until its own name is known. `dirfd` as for
- * fg_onnx_parse.
+ * Reads the TensorProto `message`. Data stays in the model's bytes or the external file where it
+ * needs no conversion, else it goes into the arena of `external`. `what` names the tensor in
+ * *error until its own name is known.
  */
-int fg_onnx_read_tensor(struct fg_pb message, const char *what, int dirfd, struct fg_arena *arena,
+int fg_onnx_read_tensor(struct fg_pb message, const char *what, struct fg_onnx_external *external,
 			struct fg_onnx_tensor *out, struct fg_error *error);
 
-/* A list attribute (floats or ints) as a tensor of rank 1. -EINVAL: it is empty or malformed. */
-int fg_onnx_read_list(struct fg_pb message, uint32_t field, enum fg_element element,
-		      struct fg_arena *arena, struct fg_tensor *out);
-
-/* ONNX's name of an element type, for errors. */
-const char *fg_onnx_type_name(uint64_t type);
+/* A list attribute as a tensor of rank 1, maybe empty: field `number` of `message`, of `type`
+ * FG_ONNX_FLOAT, FG_ONNX_INT64 or FG_ONNX_STRING. -EINVAL: it is malformed; -ENOMEM. */
+int fg_onnx_read_list(struct fg_pb message, uint32_t number, uint64_t type, struct fg_arena *arena,
+		      struct fg_tensor *out);
 
 #endif

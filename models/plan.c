@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <math.h>
 #include "models/cpu.h"
+#include "models/pack.h"
 #include "models/plan.h"
 #include "models/plan_check.h"
 #include "models/plan_format.h"
@@ -15,6 +16,8 @@ int fg_plan_open_with(struct fg_plan *plan, const struct fg_kernels *kernels, co
 		return result;
 	*plan = (struct fg_plan){.header = header,
 				 .kernels = kernels,
+				 .steps = fg_plan_steps(header),
+				 .step_count = header->step_count,
 				 .in_cols = header->in_cols,
 				 .out_cols = header->out_cols,
 				 .golden_rows = header->golden_rows};
@@ -26,9 +29,40 @@ int fg_plan_open(struct fg_plan *plan, const void *bytes, size_t size, struct fg
 	return fg_plan_open_with(plan, fg_cpu_select(), bytes, size, error);
 }
 
-static size_t block_rows(uint32_t rows)
+const struct fg_plan_port *fg_plan_port(const struct fg_plan *plan, uint32_t i)
+{
+	return &fg_plan_ports(plan->header)[i];
+}
+
+const struct fg_plan_port *fg_plan_output_of(const struct fg_plan *plan, uint32_t col)
+{
+	const struct fg_plan_port *port = fg_plan_port(plan, plan->header->input_count);
+
+	while (col >= port->first + port->cols)
+		port++;
+	return port;
+}
+
+static uint32_t block_rows(uint32_t rows)
 {
 	return rows < FG_PLAN_BLOCK_ROWS ? rows : FG_PLAN_BLOCK_ROWS;
+}
+
+/* What the INT8 kernels need, behind the buffers. One call may take all groups of all rows. */
+static size_t pack_scratch_bytes(const struct fg_plan *plan, uint32_t rows)
+{
+	size_t most = 0;
+
+	for (uint32_t i = 0; i < plan->step_count; i++) {
+		const struct fg_plan_step *step = &plan->steps[i];
+		size_t bytes = 0;
+
+		if (step->kind == FG_STEP_DENSE && step->format == FG_WEIGHTS_INT8)
+			bytes = fg_pack_scratch_bytes(step->in_cols, rows * step->groups);
+		if (bytes > most)
+			most = bytes;
+	}
+	return most;
 }
 
 size_t fg_plan_scratch_bytes(const struct fg_plan *plan, uint32_t rows)
@@ -37,84 +71,143 @@ size_t fg_plan_scratch_bytes(const struct fg_plan *plan, uint32_t rows)
 
 	for (uint32_t i = 0; i < plan->header->buffer_count; i++)
 		cols += plan->header->buffer_cols[i];
-	return cols * block_rows(rows) * sizeof(float);
+	return cols * block_rows(rows) * sizeof(float) + pack_scratch_bytes(plan, block_rows(rows));
 }
 
-static const float *constant(const struct fg_plan *plan, uint64_t offset)
+static const void *constant(const struct fg_plan *plan, uint64_t offset)
 {
-	return (const float *)((const char *)plan->header + offset);
+	return (const char *)plan->header + offset;
 }
 
-/* One block of a batch. Buffers stand one after the other in scratch, each (rows, its cols). */
-struct block {
-	const struct fg_plan *plan;
-	const float *in;
-	float *out;
-	float *scratch;
-	uint32_t rows;
+struct place {
+	float *at;
+	size_t stride; /* floats from one row to the next */
 };
 
-static float *buffer(const struct block *block, uint32_t place, size_t *stride)
-{
-	const uint32_t *cols = block->plan->header->buffer_cols;
-	size_t before = 0;
+/* One block of a batch. */
+struct block {
+	const struct fg_plan *plan;
+	void *scratch; /* behind the buffers */
+	uint32_t rows;
+	struct place places[FG_PLACE_BUFFER + FG_PLAN_MAX_BUFFERS];
+};
 
-	for (uint32_t i = 0; i < place - FG_PLACE_BUFFER; i++)
-		before += cols[i];
-	*stride = cols[place - FG_PLACE_BUFFER];
-	return block->scratch + before * block->rows;
+/* Finds the places once, so that a step need not. Buffers stand one after the other in scratch,
+ * each (rows, its cols). Kernels that are given FG_PLACE_NONE do not look there. */
+static void find_places(struct block *block, const float *in, float *out, float *scratch)
+{
+	const struct fg_plan_header *header = block->plan->header;
+
+	block->places[FG_PLACE_NONE] = block->places[FG_PLACE_CONSTANT] = (struct place){out, 0};
+	block->places[FG_PLACE_INPUT] = (struct place){(float *)in, header->in_cols};
+	block->places[FG_PLACE_OUTPUT] = (struct place){out, header->out_cols};
+	for (uint32_t i = 0; i < header->buffer_count; i++) {
+		block->places[FG_PLACE_BUFFER + i] =
+			(struct place){scratch, header->buffer_cols[i]};
+		scratch += (size_t)header->buffer_cols[i] * block->rows;
+	}
+	block->scratch = scratch;
 }
 
-static const float *readable(const struct block *block, uint32_t place, size_t *stride)
+static float *operand(const struct block *block, struct fg_plan_span span, size_t *stride)
 {
-	if (place != FG_PLACE_INPUT)
-		return buffer(block, place, stride);
-	*stride = block->plan->in_cols;
-	return block->in;
+	const struct place *place = &block->places[span.place];
+
+	*stride = place->stride;
+	return place->at + span.first;
 }
 
-static float *writable(const struct block *block, uint32_t place, size_t *stride)
+/* True when the groups of all rows follow each other: one row of (groups, cols) behind the other.
+ */
+static bool is_even(size_t stride, uint32_t groups, uint32_t cols)
 {
-	if (place != FG_PLACE_OUTPUT)
-		return buffer(block, place, stride);
-	*stride = block->plan->out_cols;
-	return block->out;
+	return stride == (size_t)groups * cols;
+}
+
+/* Calls the kernel with one row for each group: for the whole block at once where one stride leads
+ * from each group to the next, else for each row. */
+static void run_groups(const struct fg_plan_step *step, struct fg_kernel_args *args,
+		       void (*run)(const struct fg_kernel_args *args))
+{
+	const size_t in = args->in_stride, other = args->other_stride;
+	const size_t third = args->third_stride, out = args->out_stride;
+	const uint32_t groups = step->groups;
+	uint32_t calls = args->rows;
+
+	args->rows = groups;
+	if (is_even(in, groups, args->in_cols) && is_even(out, groups, args->out_cols) &&
+	    (!args->other || is_even(other, groups, args->out_cols)) &&
+	    (!args->third || is_even(third, groups, args->out_cols))) {
+		args->rows = calls * groups;
+		calls = 1;
+	}
+	args->in_stride = args->in_cols;
+	args->other_stride = args->third_stride = args->out_stride = args->out_cols;
+	for (;;) {
+		run(args);
+		if (--calls == 0)
+			break;
+		args->in += in;
+		args->out += out;
+		if (args->other)
+			args->other += other;
+		if (args->third)
+			args->third += third;
+	}
 }
 
 static void run_step(const struct block *block, const struct fg_plan_step *step)
 {
 	struct fg_kernel_args args = {.weights = constant(block->plan, step->weights),
 				      .bias = constant(block->plan, step->bias),
+				      .scratch = block->scratch,
 				      .rows = block->rows,
 				      .in_cols = step->in_cols,
 				      .out_cols = step->out_cols,
+				      .entries = step->entries,
+				      .format = step->format,
 				      .activation = step->activation,
-				      .alpha = step->alpha};
+				      .alpha = step->alpha,
+				      .beta = step->beta};
 
-	args.in = readable(block, step->in, &args.in_stride);
-	args.out = writable(block, step->out, &args.out_stride);
-	if (step->other == FG_PLACE_NONE)
-		args.other = args.bias;
+	args.in = operand(block, step->in, &args.in_stride);
+	args.out = operand(block, step->out, &args.out_stride);
+	if (step->other.place == FG_PLACE_CONSTANT)
+		args.other = constant(block->plan, step->constant);
+	else if (step->other.place != FG_PLACE_NONE)
+		args.other = operand(block, step->other, &args.other_stride);
+	if (step->third.place != FG_PLACE_NONE)
+		args.third = operand(block, step->third, &args.third_stride);
+	if (step->groups == 1)
+		block->plan->kernels->run[step->kind](&args);
 	else
-		args.other = readable(block, step->other, &args.other_stride);
-	block->plan->kernels->run[step->kind](&args);
+		run_groups(step, &args, block->plan->kernels->run[step->kind]);
 }
 
 void fg_plan_run(const struct fg_plan *plan, const float *in, uint32_t rows, float *out,
 		 void *scratch)
 {
-	const struct fg_plan_step *steps = (const struct fg_plan_step *)(plan->header + 1);
+	struct block block;
 
-	for (uint32_t row = 0; row < rows; row += FG_PLAN_BLOCK_ROWS) {
-		struct block block = {.plan = plan,
-				      .in = in + (size_t)row * plan->in_cols,
-				      .out = out + (size_t)row * plan->out_cols,
-				      .scratch = scratch,
-				      .rows = block_rows(rows - row)};
-
-		for (uint32_t i = 0; i < plan->header->step_count; i++)
-			run_step(&block, &steps[i]);
+	block.plan = plan;
+	for (uint32_t row = 0; row < rows; row += block.rows) {
+		block.rows = block_rows(rows - row);
+		find_places(&block, in + (size_t)row * plan->in_cols,
+			    out + (size_t)row * plan->out_cols, scratch);
+		for (uint32_t i = 0; i < plan->step_count; i++)
+			run_step(&block, &plan->steps[i]);
 	}
+}
+
+void fg_plan_run_step(const struct fg_plan *plan, uint32_t i, const float *in, uint32_t rows,
+		      float *out, void *scratch)
+{
+	struct block block;
+
+	block.plan = plan;
+	block.rows = rows;
+	find_places(&block, in, out, scratch);
+	run_step(&block, &plan->steps[i]);
 }
 
 size_t fg_plan_golden_scratch_bytes(const struct fg_plan *plan)
@@ -139,13 +232,16 @@ int fg_plan_check_golden(const struct fg_plan *plan, void *scratch, struct fg_er
 	const size_t count = (size_t)plan->golden_rows * plan->out_cols;
 
 	fg_plan_run(plan, constant(plan, header->golden_inputs), plan->golden_rows, got, scratch);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		uint32_t col = (uint32_t)(i % plan->out_cols);
+
 		if (!matches(got[i], wanted[i], header->golden_tolerance))
 			return fg_error_set(error, -EILSEQ,
-					    "golden row %zu, column %zu: got %.9g, wanted %.9g "
-					    "(tolerance %g, %s kernels)",
-					    i / plan->out_cols, i % plan->out_cols, got[i],
-					    wanted[i], header->golden_tolerance,
-					    plan->kernels->isa);
+					    "golden row %zu, column %u (of output '%s'): got "
+					    "%.9g, wanted %.9g (tolerance %g, %s kernels)",
+					    i / plan->out_cols, col,
+					    fg_plan_output_of(plan, col)->name, got[i], wanted[i],
+					    header->golden_tolerance, plan->kernels->isa);
+	}
 	return 0;
 }

@@ -1,13 +1,13 @@
 /*
  * plan.h: a model version compiled to packed weights and a list of steps.
  *
- * A plan is one position-independent block of bytes: header, tensors of packed weights (64-byte
- * aligned), steps, golden rows, a digest over all of it. flipgate-pack writes it into a memfd
- * that the keeper seals; every worker maps the same pages read-only. A reader trusts nothing:
- * fg_plan_open checks every offset, shape and step before the first run, so that a hostile plan
- * cannot make a worker read or write outside its buffers.
+ * A plan is one position-independent block of bytes (models/plan_format.h): header, inputs and
+ * outputs, steps, packed weights, golden rows, a digest over all of it. flipgate-pack writes it
+ * into a memfd that the keeper seals; every worker maps the same pages read-only. A reader trusts
+ * nothing: fg_plan_open checks every offset, shape and step before the first run, so that a
+ * hostile plan cannot make a worker read or write outside its buffers.
  *
- * Shapes are (rows, cols), row-major. All arithmetic is f32.
+ * Shapes are (rows, cols), row-major. Rows are f32.
  */
 #ifndef FG_MODELS_PLAN_H
 #define FG_MODELS_PLAN_H
@@ -18,13 +18,17 @@
 #include "models/error.h"
 
 struct fg_plan_header; /* the bytes, models/plan_format.h */
-struct fg_kernels;     /* the kernels of one ISA, models/kernels.h */
+struct fg_plan_port;
+struct fg_plan_step;
+struct fg_kernels; /* the kernels of one ISA, models/kernels.h */
 
 /* A view on a plan's bytes. The caller owns both and keeps the bytes mapped and unchanged for as
  * long as the view is used. Fields are read-only for callers. */
 struct fg_plan {
 	const struct fg_plan_header *header;
 	const struct fg_kernels *kernels;
+	const struct fg_plan_step *steps;
+	uint32_t step_count;
 	uint32_t in_cols;     /* columns of one input row, 1 .. 2^20 */
 	uint32_t out_cols;    /* columns of one output row, 1 .. 2^20 */
 	uint32_t golden_rows; /* rows of the golden batch, 0 when there is none */
@@ -42,6 +46,12 @@ int fg_plan_open(struct fg_plan *plan, const void *bytes, size_t size, struct fg
 int fg_plan_open_with(struct fg_plan *plan, const struct fg_kernels *kernels, const void *bytes,
 		      size_t size, struct fg_error *error);
 
+/* Input `i` < header->input_count, or output `i - input_count`. */
+const struct fg_plan_port *fg_plan_port(const struct fg_plan *plan, uint32_t i);
+
+/* The output that column `col` < out_cols belongs to. */
+const struct fg_plan_port *fg_plan_output_of(const struct fg_plan *plan, uint32_t col);
+
 /* Bytes of scratch memory that fg_plan_run needs for up to `rows` rows; a multiple of 64. */
 size_t fg_plan_scratch_bytes(const struct fg_plan *plan, uint32_t rows);
 
@@ -53,6 +63,15 @@ size_t fg_plan_scratch_bytes(const struct fg_plan *plan, uint32_t rows);
  */
 void fg_plan_run(const struct fg_plan *plan, const float *in, uint32_t rows, float *out,
 		 void *scratch);
+
+/*
+ * Runs step `i` < step_count alone, as often as the caller likes, on what fg_plan_run with the
+ * same `in`, `rows` (at most FG_PLAN_BLOCK_ROWS), `out` and `scratch` has left there. For
+ * measuring a step: the time is right, but buffers are shared between steps, so the numbers in
+ * `out` mean nothing afterwards.
+ */
+void fg_plan_run_step(const struct fg_plan *plan, uint32_t i, const float *in, uint32_t rows,
+		      float *out, void *scratch);
 
 /*
  * Runs the golden batch (what the version shipped, or rows that flipgate-pack generated and ran

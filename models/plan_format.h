@@ -1,12 +1,14 @@
 /*
  * plan_format.h: a plan's bytes, as flipgate-pack writes them and fg_plan_open checks them.
  *
- *   header | step_count steps | weights and biases, each 64-byte aligned | golden inputs | golden
- * outputs
+ *   header | ports: inputs, then outputs | steps | constants and texts, each 64-byte aligned |
+ *   golden inputs | golden outputs
  *
  * Little-endian; offsets count from the first byte of the header and are multiples of 64; shapes
- * are (rows, cols). Every step reads one or two places and writes one. A place is the plan's input,
- * its output, or a buffer in scratch memory, which several steps use one after the other.
+ * are (rows, cols). A step reads up to three places and writes one. A place is the plan's input,
+ * its output, or a buffer in scratch memory, which several steps use one after the other; a step
+ * works on a run of its columns. Each column of a buffer or of the output is written before it is
+ * read.
  */
 #ifndef FG_MODELS_PLAN_FORMAT_H
 #define FG_MODELS_PLAN_FORMAT_H
@@ -15,35 +17,71 @@
 #include "models/kernels.h"
 
 #define FG_PLAN_MAGIC	    0x4c504746u /* "FGPL" */
-#define FG_PLAN_VERSION	    1u
+#define FG_PLAN_VERSION	    2u
 #define FG_PLAN_ALIGN	    64u
 #define FG_PLAN_MAX_COLS    (1u << 20)
 #define FG_PLAN_MAX_STEPS   4096u
-#define FG_PLAN_MAX_BUFFERS 16u
+#define FG_PLAN_MAX_BUFFERS 64u
+#define FG_PLAN_MAX_PORTS   256u /* inputs and outputs together */
+#define FG_PLAN_MAX_RANK    8u
 #define FG_PLAN_MAX_GOLDEN  4096u
 #define FG_PLAN_LABEL_BYTES 32
+#define FG_PLAN_NAME_BYTES  64
 /* fg_plan_run takes a longer batch in blocks of this many rows, so that what flows between steps
- * stays in cache; a multiple of the dense kernel's 6 rows. */
+ * stays in cache. */
 #define FG_PLAN_BLOCK_ROWS 48u
 
 /* Places. FG_PLACE_BUFFER + i is buffer i. */
-#define FG_PLACE_NONE	0u
-#define FG_PLACE_INPUT	1u
-#define FG_PLACE_OUTPUT 2u
-#define FG_PLACE_BUFFER 3u
+#define FG_PLACE_NONE	  0u
+#define FG_PLACE_INPUT	  1u
+#define FG_PLACE_OUTPUT	  2u
+#define FG_PLACE_CONSTANT 3u /* `other` only: one row (groups * out_cols) at `constant` */
+#define FG_PLACE_BUFFER	  4u
 
+/* Where a step reads or writes: columns `first` and up of every row at `place`. */
+struct fg_plan_span {
+	uint32_t place;
+	uint32_t first;
+};
+
+/*
+ * One kernel call (models/kernels.h). Where groups > 1 the row's columns are (groups, cols) for
+ * each of in (cols: in_cols), other, third and out (out_cols), and the kernel sees one row for each
+ * group. Fields that a kind does not use are 0.
+ */
 struct fg_plan_step {
 	uint32_t kind;	     /* enum fg_step_kind */
-	uint32_t activation; /* enum fg_activation; NONE for SOFTMAX */
-	uint32_t in;	     /* place: the input or a buffer */
-	uint32_t other;	     /* ADD: place, or NONE: the row at `bias` is added to every row */
-	uint32_t out;	     /* place: a buffer, or the output in the last step */
-	uint32_t in_cols;    /* 1 .. FG_PLAN_MAX_COLS; == out_cols but for DENSE */
-	uint32_t out_cols;
-	float alpha;	  /* finite */
-	uint64_t weights; /* DENSE: offset of the panels (models/kernels.h) */
-	uint64_t bias;	  /* DENSE, ADD without other: offset of whole panels' bias */
+	uint32_t activation; /* enum fg_activation */
+	struct fg_plan_span in;
+	struct fg_plan_span other; /* DENSE (residual), ADD .. EQUAL, SELECT */
+	struct fg_plan_span third; /* SELECT */
+	struct fg_plan_span out;
+	uint32_t groups;   /* >= 1; elementwise kinds: 1 */
+	uint32_t in_cols;  /* of one group; groups * in_cols is 1 .. FG_PLAN_MAX_COLS */
+	uint32_t out_cols; /* likewise */
+	uint32_t entries;  /* EMBED, LOOKUP: >= 1 */
+	float alpha;	   /* not NaN; may be infinite (CLIP, LOOKUP: also NaN) */
+	float beta;
+	uint64_t weights;		 /* offset */
+	uint64_t weights_bytes;		 /* as the kind, format and shape say */
+	uint64_t bias;			 /* offset; DENSE: of whole panels */
+	uint64_t constant;		 /* offset */
+	uint32_t format;		 /* enum fg_weights; DENSE */
 	char label[FG_PLAN_LABEL_BYTES]; /* for people; printable ASCII, NUL-terminated */
+	uint8_t zero[28];
+};
+
+/* An input or output of the model: columns first .. first + cols - 1 of a row. */
+struct fg_plan_port {
+	char name[FG_PLAN_NAME_BYTES]; /* printable ASCII, NUL-terminated */
+	uint32_t first;
+	uint32_t cols;
+	uint32_t rank; /* without the batch: 0 .. FG_PLAN_MAX_RANK - 1; cols is the product of: */
+	uint32_t dims[FG_PLAN_MAX_RANK - 1];
+	uint32_t integer;     /* 1: whole numbers in the model file (ids, classes) */
+	uint32_t label_count; /* outputs whose numbers stand for texts (class labels), else 0 */
+	uint64_t labels;      /* offset of label_count NUL-terminated UTF-8 texts; 0: none */
+	uint64_t labels_bytes;
 	uint8_t zero[16];
 };
 
@@ -54,19 +92,38 @@ struct fg_plan_header {
 	uint64_t digest; /* XXH3_64bits of everything behind this field */
 	uint32_t in_cols;
 	uint32_t out_cols;
-	uint32_t step_count;			   /* 1 .. FG_PLAN_MAX_STEPS */
-	uint32_t buffer_count;			   /* 0 .. FG_PLAN_MAX_BUFFERS */
+	uint32_t input_count;  /* >= 1; their columns follow each other and fill in_cols */
+	uint32_t output_count; /* >= 1; and out_cols */
+	uint32_t step_count;   /* 1 .. FG_PLAN_MAX_STEPS */
+	uint32_t buffer_count; /* 0 .. FG_PLAN_MAX_BUFFERS */
 	uint32_t buffer_cols[FG_PLAN_MAX_BUFFERS]; /* multiples of FG_PANEL_COLS */
 	uint64_t golden_inputs;			   /* offset of (golden_rows, in_cols) f32 */
 	uint64_t golden_outputs;		   /* offset of (golden_rows, out_cols) f32 */
 	uint32_t golden_rows;			   /* 0 .. FG_PLAN_MAX_GOLDEN */
 	uint32_t golden_shipped; /* 1: the version shipped them; 0: the C reference made them */
 	float golden_tolerance;	 /* > 0, <= 1: |got - wanted| <= tolerance * (1 + |wanted|) */
-	uint32_t zero[15];
+	uint32_t format;	 /* enum fg_weights that was asked for */
+	float format_error; /* measured when packed: the largest |got - f32| / (1 + |f32|) over the
+			       golden rows; 0 for F32 */
+	uint32_t zero[11];
 };
 
-_Static_assert(sizeof(struct fg_plan_step) == 96, "the format is fixed");
-_Static_assert(sizeof(struct fg_plan_header) == 192, "the format is fixed");
+/* The tables behind the header, where the counts are known to be right. */
+static inline const struct fg_plan_port *fg_plan_ports(const struct fg_plan_header *header)
+{
+	return (const struct fg_plan_port *)(header + 1);
+}
+
+static inline const struct fg_plan_step *fg_plan_steps(const struct fg_plan_header *header)
+{
+	return (const struct fg_plan_step *)(fg_plan_ports(header) + header->input_count +
+					     header->output_count);
+}
+
+_Static_assert(sizeof(struct fg_plan_span) == 8, "the format is fixed");
+_Static_assert(sizeof(struct fg_plan_step) == 160, "the format is fixed");
+_Static_assert(sizeof(struct fg_plan_port) == 144, "the format is fixed");
+_Static_assert(sizeof(struct fg_plan_header) == 384, "the format is fixed");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "plans and models are little-endian");
 
 #endif

@@ -26,7 +26,7 @@ struct fg_cli_verb {
 };
 
 extern const struct fg_cli_verb fg_cli_infer, fg_cli_load, fg_cli_status, fg_cli_promote,
-	fg_cli_rollback, fg_cli_inspect;
+	fg_cli_rollback, fg_cli_inspect, fg_cli_verify;
 
 /* Prints "flipgate: ..." on stderr and returns `code`. */
 __attribute__((format(printf, 2, 3))) int fg_cli_fail(enum fg_cli_exit code, const char *format,

@@ -13,16 +13,17 @@
 #include "models/compile.h"
 #include "models/cpu.h"
 #include "models/file.h"
-#include "models/onnx.h"
+#include "models/golden.h"
+#include "models/model.h"
 #include "models/plan.h"
 #include "models/plan_format.h"
 #include "userspace/shared/sandbox.h"
 
-#define GOLDEN_FILE	 "golden.json"
-#define GOLDEN_MAX_BYTES (256u << 20)
-#define MEMORY_BYTES	 (UINT64_C(4) << 30)
-#define CPU_SECONDS	 60
-#define OPEN_FILES	 32
+#define SETTINGS_FILE	   "pack.json"
+#define SETTINGS_MAX_BYTES (64u << 10)
+#define MEMORY_BYTES	   (UINT64_C(4) << 30)
+#define CPU_SECONDS	   60
+#define OPEN_FILES	   32
 
 enum {
 	EXIT_USAGE = 1,
@@ -34,45 +35,57 @@ enum {
 };
 
 static const char usage[] =
-	"Usage: flipgate-pack [--user USER] DIR --output FILE\n"
-	"       flipgate-pack --dir-fd N --output-fd M [--error-fd E] [--name MODEL] [--user "
-	"USER]\n"
+	"Usage: flipgate-pack [OPTION]... DIR|FILE --output PLAN\n"
+	"       flipgate-pack [OPTION]... DIR|FILE --output-fd M [--error-fd E]\n"
+	"       flipgate-pack [OPTION]... --dir-fd N --output-fd M [--error-fd E]\n"
 	"\n"
-	"Compiles the model version in DIR (model.onnx, data files that it names, and golden.json\n"
-	"where there is one) to a plan, checks that its golden rows come out, and writes the "
-	"plan.\n"
-	"The model is read without rights: as USER (default nobody; root only), without\n"
+	"Compiles the model version in DIR, or the model FILE, to a plan, checks that its golden\n"
+	"rows come out, and writes the plan. The model is read without rights: as USER, without\n"
 	"capabilities, under seccomp and, where the kernel has it, Landlock.\n"
 	"\n"
-	"  -o, --output FILE   write the plan there (replaced only when all went well)\n"
-	"  -u, --user USER     become USER before reading anything\n"
-	"      --dir-fd N      the version's directory, an open descriptor (for flipgated)\n"
-	"      --output-fd M   write the plan there (for flipgated: a memfd)\n"
-	"      --error-fd E    write the reason of a failure there too, one line\n"
+	"DIR holds one of model.onnx (and data files that it names), model.h5 or model.keras, and\n"
+	"may hold golden.json or golden.npz, and pack.json.\n"
+	"\n"
+	"  -o, --output PLAN   write the plan there (replaced only when all went well)\n"
+	"  -w, --weights TYPE  f32 (default), bf16 or int8\n"
+	"  -e, --max-error E   refuse bf16 or int8 where an output differs from f32's by more "
+	"than\n"
+	"                      E * (1 + |output|) (default 0.02)\n"
+	"  -u, --user USER     become USER before reading anything (root only; default nobody)\n"
 	"  -n, --name MODEL    the model's name, for messages\n"
+	"      --dir-fd N      the version's directory, an open descriptor (for flipgated)\n"
+	"      --file NAME     with --dir-fd: read this file in it\n"
+	"      --output-fd M   write the plan to that open descriptor\n"
+	"      --error-fd E    write the reason of a failure there too, one line\n"
 	"  -h, --help          this text\n"
 	"  -V, --version       the version\n"
 	"\n"
 	"golden.json: {\"inputs\": [[row], ...], \"outputs\": [[row], ...], \"tolerance\": 1e-4};\n"
-	"an output may differ by tolerance * (1 + |wanted|). Without it 16 rows are made up and "
-	"run\n"
-	"through the reference kernels.\n"
+	"an output may differ by tolerance * (1 + |wanted|). golden.npz: the same as NumPy "
+	"arrays.\n"
+	"Without them 16 rows are made up and run through the reference kernels.\n"
+	"pack.json: {\"weights\": \"int8\", \"max_error\": 0.02}, as the options say; they win.\n"
 	"\n"
 	"Exit status: 0 done, 1 usage, 2 a file cannot be read, 3 the model is wrong or not\n"
-	"supported, 4 the golden rows do not come out, 5 the plan cannot be written, 6 sandbox.\n"
+	"supported, 4 the golden rows do not come out, or the weights' error is above the bound,\n"
+	"5 the plan cannot be written, 6 sandbox.\n"
 	"\n"
 	"Examples:\n"
 	"  flipgate-pack models/digits/3 --output digits-3.plan\n"
+	"  flipgate-pack model.keras --weights int8 --output small.plan\n"
 	"  sudo flipgate-pack --user flipgate /srv/models/digits/3 -o /tmp/digits-3.plan\n";
 
 struct options {
-	const char *dir;    /* people */
+	const char *path;   /* people: DIR or FILE */
 	const char *output; /* people */
+	const char *file;   /* in dir_fd; NULL: whichever model file is there */
 	int dir_fd;
 	int output_fd;
 	int error_fd; /* -1: none */
 	const char *name;
 	const char *user; /* NULL: not root, stay who we are */
+	struct fg_compile_options compile;
+	bool has_weights, has_max_error; /* said on the command line */
 };
 
 /* Reports one line and returns `status`. */
@@ -91,96 +104,66 @@ static int fail(const struct options *options, int status, const struct fg_error
 	return status;
 }
 
-/* ---- golden.json ---- */
+/* ---- pack.json ---- */
 
-struct golden_file {
-	struct fg_golden golden;
-	struct fg_arena arena; /* owns the rows */
-};
-
-/* Rows of one JSON array, all of the same length, as (rows, cols) floats. */
-static int read_rows(const json_t *root, const char *key, struct fg_arena *arena, uint32_t *rows,
-		     uint32_t *cols, const float **out, struct fg_error *error)
+static int find_format(const char *name, enum fg_weights *format)
 {
-	const json_t *list = json_object_get(root, key);
-	size_t count = json_array_size(list), width = json_array_size(json_array_get(list, 0));
-	float *to;
+#define NAME(upper, label) label,
+	static const char *const names[] = {FG_WEIGHTS(NAME)};
+#undef NAME
 
-	if (!count || count > FG_PLAN_MAX_GOLDEN || !width || width > FG_PLAN_MAX_COLS)
-		return fg_error_set(error, -EINVAL,
-				    GOLDEN_FILE ": \"%s\" must be a list of 1 to %u rows", key,
-				    FG_PLAN_MAX_GOLDEN);
-	to = fg_arena_alloc(arena, count, width * sizeof(*to));
-	if (!to)
-		return fg_error_set(error, -ENOMEM, GOLDEN_FILE ": out of memory");
-	for (size_t row = 0; row < count; row++) {
-		const json_t *line = json_array_get(list, row);
-
-		if (json_array_size(line) != width)
-			return fg_error_set(error, -EINVAL,
-					    GOLDEN_FILE ": \"%s\": row %zu is not a list of %zu "
-							"numbers, as row 0 is",
-					    key, row, width);
-		for (size_t col = 0; col < width; col++) {
-			const json_t *number = json_array_get(line, col);
-
-			if (!json_is_number(number))
-				return fg_error_set(error, -EINVAL,
-						    GOLDEN_FILE
-						    ": \"%s\": row %zu, column %zu is no number",
-						    key, row, col);
-			to[row * width + col] = (float)json_number_value(number);
+	for (uint32_t i = 0; i < FG_WEIGHTS_COUNT; i++) {
+		if (strcmp(name, names[i]) == 0) {
+			*format = i;
+			return 0;
 		}
 	}
-	*rows = (uint32_t)count;
-	*cols = (uint32_t)width;
-	*out = to;
-	return 0;
+	return -EINVAL;
 }
 
-static int read_golden_json(const json_t *root, struct golden_file *file, struct fg_error *error)
+static int read_settings(json_t *root, struct options *options, struct fg_error *error)
 {
-	struct fg_golden *golden = &file->golden;
-	const json_t *tolerance = json_object_get(root, "tolerance");
-	uint32_t output_rows;
-	int result = read_rows(root, "inputs", &file->arena, &golden->rows, &golden->in_cols,
-			       &golden->inputs, error);
+	const char *weights = NULL;
+	double max_error = options->compile.max_error;
+	json_error_t where;
 
-	if (!result)
-		result = read_rows(root, "outputs", &file->arena, &output_rows, &golden->out_cols,
-				   &golden->outputs, error);
-	if (result)
-		return result;
-	if (output_rows != golden->rows)
-		return fg_error_set(error, -EINVAL, GOLDEN_FILE ": %u inputs but %u outputs",
-				    golden->rows, output_rows);
-	golden->tolerance = FG_GOLDEN_TOLERANCE;
-	if (tolerance)
-		golden->tolerance = (float)json_number_value(tolerance);
-	if (!(golden->tolerance > 0 && golden->tolerance <= 1))
+	if (json_unpack_ex(root, &where, JSON_STRICT, "{s?s, s?F}", "weights", &weights,
+			   "max_error", &max_error))
 		return fg_error_set(error, -EINVAL,
-				    GOLDEN_FILE
-				    ": \"tolerance\" must be a number above 0, at most 1");
+				    SETTINGS_FILE ": %.120s; it holds {\"weights\": \"int8\", "
+						  "\"max_error\": 0.02} or a part of it",
+				    where.text);
+	if (weights && !options->has_weights && find_format(weights, &options->compile.weights))
+		return fg_error_set(error, -EINVAL,
+				    SETTINGS_FILE
+				    ": \"weights\" is '%.20s': f32, bf16 and int8 are "
+				    "known",
+				    weights);
+	if (!(max_error >= 0 && max_error <= 1))
+		return fg_error_set(error, -EINVAL,
+				    SETTINGS_FILE ": \"max_error\" must be above 0, at most 1");
+	if (!options->has_max_error)
+		options->compile.max_error = (float)max_error;
 	return 0;
 }
 
-/* 0; -ENOENT: the version ships none; another -errno with *error. */
-static int load_golden(int dirfd, struct golden_file *file, struct fg_error *error)
+/* What the version says of how to pack it; flags win. */
+static int load_settings(struct options *options, struct fg_arena *arena, struct fg_error *error)
 {
 	json_error_t where;
 	const void *bytes;
 	json_t *root;
 	size_t size;
-	int result = fg_file_load(dirfd, GOLDEN_FILE, GOLDEN_MAX_BYTES, &file->arena, &bytes, &size,
-				  error);
+	int result = fg_file_load(options->dir_fd, SETTINGS_FILE, SETTINGS_MAX_BYTES, arena, &bytes,
+				  &size, error);
 
 	if (result)
-		return result;
+		return result == -ENOENT ? 0 : result;
 	root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &where);
 	if (!root)
-		return fg_error_set(error, -EINVAL, GOLDEN_FILE ": line %d: %.120s", where.line,
+		return fg_error_set(error, -EINVAL, SETTINGS_FILE ": line %d: %.120s", where.line,
 				    where.text);
-	result = read_golden_json(root, file, error);
+	result = read_settings(root, options, error);
 	json_decref(root);
 	return result;
 }
@@ -301,48 +284,62 @@ static int read_status(const struct options *options, int result, struct fg_erro
 	return result == -EINVAL || result == -EFBIG ? EXIT_MODEL : EXIT_READ;
 }
 
-static int pack_version(const struct options *options, struct fg_error *error)
-{
-	struct golden_file file = {0};
-	struct fg_graph graph = {0};
-	void *bytes = NULL;
-	size_t size;
-	int status = 0, result = fg_onnx_load(&graph, options->dir_fd, FG_ONNX_FILE, error);
+/* What is read and made for one plan. */
+struct packing {
+	struct fg_graph graph;
+	struct fg_arena arena; /* of golden and settings */
+	struct fg_golden golden;
+	bool has_golden;
+	void *plan;
+	size_t plan_bytes;
+};
 
-	if (result) {
-		status = read_status(options, result, error);
-		goto out;
+static int read_version(struct options *options, struct packing *packing, struct fg_error *error)
+{
+	int result = fg_model_load(&packing->graph, options->dir_fd, options->file, error);
+
+	/* A file by itself is no version: what else lies beside it is none of its business. */
+	if (!result && !options->file) {
+		result = load_settings(options, &packing->arena, error);
+		if (result)
+			return result;
+		result = fg_golden_load(&packing->golden, options->dir_fd, &packing->arena, error);
+		packing->has_golden = !result;
+		result = result == -ENOENT ? 0 : result;
 	}
-	result = load_golden(options->dir_fd, &file, error);
-	if (result && result != -ENOENT) {
-		status = read_status(options, result, error);
-		goto out;
-	}
-	result = fg_compile(&graph, result ? NULL : &file.golden, &bytes, &size, error);
-	if (result) {
-		status = EXIT_MODEL;
-		goto out;
-	}
-	if (check_golden(bytes, size, error))
-		status = EXIT_GOLDEN;
-	else if (write_plan(options->output_fd, bytes, size, error))
-		status = EXIT_WRITE;
-out:
-	free(bytes);
-	fg_graph_free(&graph);
-	fg_arena_free(&file.arena);
-	return status;
+	return result;
 }
 
-static int pack(const struct options *options)
+static int pack_version(struct options *options, struct packing *packing, struct fg_error *error)
 {
+	int result = read_version(options, packing, error);
+
+	if (result)
+		return read_status(options, result, error);
+	result = fg_compile(&packing->graph, packing->has_golden ? &packing->golden : NULL,
+			    &options->compile, &packing->plan, &packing->plan_bytes, error);
+	if (result)
+		return result == -EDOM ? EXIT_GOLDEN : EXIT_MODEL;
+	if (check_golden(packing->plan, packing->plan_bytes, error))
+		return EXIT_GOLDEN;
+	if (write_plan(options->output_fd, packing->plan, packing->plan_bytes, error))
+		return EXIT_WRITE;
+	return 0;
+}
+
+static int pack(struct options *options)
+{
+	static struct packing packing; /* large */
 	struct fg_error error;
 	int status;
 
 	close_others(options);
 	if (enter_sandbox(options, &error))
 		return fail(options, EXIT_SANDBOX, &error);
-	status = pack_version(options, &error);
+	status = pack_version(options, &packing, &error);
+	free(packing.plan);
+	fg_graph_free(&packing.graph);
+	fg_arena_free(&packing.arena);
 	return status ? fail(options, status, &error) : 0;
 }
 
@@ -363,9 +360,28 @@ static int pack_in_child(struct options *options)
 	}
 	if (WIFEXITED(status))
 		return WEXITSTATUS(status);
-	fg_error_set(&error, -EPERM, "%s: the packer was killed by signal %d (%s)", options->dir,
+	fg_error_set(&error, -EPERM, "%s: the packer was killed by signal %d (%s)", options->path,
 		     WTERMSIG(status), strsignal(WTERMSIG(status)));
 	return fail(options, EXIT_SANDBOX, &error);
+}
+
+/* DIR itself, or the directory that FILE is in. */
+static int open_directory(struct options *options, struct fg_error *error)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+	const char *slash = strrchr(options->path, '/');
+	char parent[PATH_MAX];
+
+	options->dir_fd = open(options->path, flags);
+	if (options->dir_fd < 0 && errno == ENOTDIR && strlen(options->path) < sizeof(parent)) {
+		options->file = slash ? slash + 1 : options->path;
+		snprintf(parent, sizeof(parent), "%.*s",
+			 slash ? (int)(slash - options->path) + 1 : 1, slash ? options->path : ".");
+		options->dir_fd = open(parent, flags);
+	}
+	if (options->dir_fd >= 0)
+		return 0;
+	return fg_error_set(error, -errno, "%.180s: %s", options->path, strerror(errno));
 }
 
 static int pack_by_name(struct options *options)
@@ -380,11 +396,8 @@ static int pack_by_name(struct options *options)
 			     options->output);
 		return fail(options, EXIT_WRITE, &error);
 	}
-	options->dir_fd = open(options->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (options->dir_fd < 0) {
-		fg_error_set(&error, -errno, "%s: %s", options->dir, strerror(errno));
+	if (open_directory(options, &error))
 		return fail(options, EXIT_READ, &error);
-	}
 	options->output_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (options->output_fd < 0) {
 		fg_error_set(&error, -errno, "%s: %s", path, strerror(errno));
@@ -417,12 +430,32 @@ static int usage_error(const char *what)
 	return EXIT_USAGE;
 }
 
+static int set_weights(struct options *options, const char *text)
+{
+	options->has_weights = true;
+	return find_format(text, &options->compile.weights);
+}
+
+static int set_max_error(struct options *options, const char *text)
+{
+	char *end;
+
+	options->has_max_error = true;
+	options->compile.max_error = strtof(text, &end);
+	return *text && !*end && options->compile.max_error > 0 && options->compile.max_error <= 1
+		       ? 0
+		       : -EINVAL;
+}
+
 /* 0: go on; EXIT_USAGE; -1: done (help). */
 static int parse_options(struct options *options, int argc, char **argv)
 {
 	static const struct option longs[] = {{"output", required_argument, NULL, 'o'},
 					      {"user", required_argument, NULL, 'u'},
 					      {"name", required_argument, NULL, 'n'},
+					      {"weights", required_argument, NULL, 'w'},
+					      {"max-error", required_argument, NULL, 'e'},
+					      {"file", required_argument, NULL, 'F'},
 					      {"dir-fd", required_argument, NULL, 'D'},
 					      {"output-fd", required_argument, NULL, 'O'},
 					      {"error-fd", required_argument, NULL, 'E'},
@@ -431,7 +464,7 @@ static int parse_options(struct options *options, int argc, char **argv)
 					      {0}};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "o:u:n:hV", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "o:u:n:w:e:hV", longs, NULL)) != -1) {
 		int *fd = option == 'D'	  ? &options->dir_fd
 			  : option == 'O' ? &options->output_fd
 			  : option == 'E' ? &options->error_fd
@@ -451,9 +484,15 @@ static int parse_options(struct options *options, int argc, char **argv)
 			options->user = optarg;
 		else if (option == 'n')
 			options->name = optarg;
+		else if (option == 'F')
+			options->file = optarg;
+		else if (option == 'w' && set_weights(options, optarg))
+			return usage_error("--weights takes f32, bf16 or int8");
+		else if (option == 'e' && set_max_error(options, optarg))
+			return usage_error("--max-error takes a number above 0, at most 1");
 	}
-	options->dir = argv[optind];
-	return argc - optind > 1 ? usage_error("one DIR only") : 0;
+	options->path = argv[optind];
+	return argc - optind > 1 ? usage_error("one DIR or FILE only") : 0;
 }
 
 int main(int argc, char **argv)
@@ -465,9 +504,16 @@ int main(int argc, char **argv)
 		return status < 0 ? 0 : status;
 	if (geteuid() != 0)
 		options.user = NULL;
-	if (options.dir && options.output && options.dir_fd < 0 && options.output_fd < 0)
+	if (options.path && options.output && options.dir_fd < 0 && options.output_fd < 0)
 		return pack_by_name(&options);
-	if (!options.dir && !options.output && options.dir_fd >= 0 && options.output_fd >= 0)
+	if (options.path && !options.output && options.dir_fd < 0 && options.output_fd >= 0) {
+		struct fg_error error;
+
+		if (open_directory(&options, &error))
+			return fail(&options, EXIT_READ, &error);
 		return pack(&options);
-	return usage_error("give DIR and --output FILE, or --dir-fd and --output-fd");
+	}
+	if (!options.path && !options.output && options.dir_fd >= 0 && options.output_fd >= 0)
+		return pack(&options);
+	return usage_error("give DIR or FILE or --dir-fd, and --output PLAN or --output-fd");
 }

@@ -5,8 +5,8 @@
 #include "tools/cli_common.h"
 
 static const struct fg_cli_verb *const verbs[] = {
-	&fg_cli_infer,	 &fg_cli_load,	   &fg_cli_status,
-	&fg_cli_promote, &fg_cli_rollback, &fg_cli_inspect,
+	&fg_cli_infer,	  &fg_cli_load,	   &fg_cli_status, &fg_cli_promote,
+	&fg_cli_rollback, &fg_cli_inspect, &fg_cli_verify,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -19,11 +19,18 @@ PACKAGES=(
 	libcap-ng-dev        # the sandbox of workers and packers: capabilities
 	libcyaml-dev         # the configuration file
 	libjansson-dev       # JSON on the control socket
+	libhdf5-dev          # Keras models: model.h5 and the weights in model.keras
+	libzip-dev           # Keras models: model.keras; golden.npz
+	zlib1g-dev           # Keras models: compressed weights are tried before libhdf5 may
 	libcmocka-dev        # unit tests
 	pkg-config           # the test that a client builds against flipgate.pc
+	gcc-aarch64-linux-gnu # the kernels for aarch64, for tests/check_neon.sh
+	libc6-dev-arm64-cross # their C library
+	qemu-user-static     # runs them
 	iproute2             # ip: tests and demo make network namespaces
 	ethtool              # tests and demo turn off checksum offload on veth
 	python3              # end-to-end tests, demo and checks; standard library only
+	python3-venv         # the tests' own onnxruntime (make oracle)
 )
 
 VM_PACKAGES=(

@@ -5,6 +5,8 @@ one and talks to it from the other. All that was made is removed when the test e
 error or SIGINT; names carry the process id, so that two runs do not meet.
 """
 
+import array
+import ast
 import atexit
 import contextlib
 import ctypes
@@ -332,20 +334,26 @@ class Client:
         return self.receive(timeout_s)
 
 
-def digits_rows():
-    """The test rows as bytes, 64 f32 each."""
-    with open(os.path.join(DIGITS, "inputs.npy"), "rb") as file:
+def load_npy(path):
+    """Rows of float32, as a list of array('f')."""
+    with open(path, "rb") as file:
         data = file.read()
     start = 10 + int.from_bytes(data[8:10], "little")
-    return [data[i:i + 256] for i in range(start, len(data), 256)]
+    header = ast.literal_eval(data[10:start].decode())
+    assert header["descr"] == "<f4" and not header["fortran_order"], header
+    rows, cols = header["shape"]
+    return [array.array("f", data[start + row * cols * 4:start + (row + 1) * cols * 4])
+            for row in range(rows)]
+
+
+def digits_rows():
+    """The test rows as bytes, 64 f32 each."""
+    return [row.tobytes() for row in load_npy(os.path.join(DIGITS, "inputs.npy"))]
 
 
 def reference(version):
-    """onnxruntime's outputs for the test rows: a list of tuples of 10 floats."""
-    with open(os.path.join(DIGITS, f"reference_{version}.npy"), "rb") as file:
-        data = file.read()
-    start = 10 + int.from_bytes(data[8:10], "little")
-    return [struct.unpack_from("<10f", data, i) for i in range(start, len(data), 40)]
+    """onnxruntime's outputs for the test rows, 10 floats each."""
+    return load_npy(os.path.join(DIGITS, f"reference_{version}.npy"))
 
 
 def close_to(got, wanted, tolerance=1e-4):

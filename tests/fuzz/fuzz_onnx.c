@@ -16,11 +16,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 /* True when the steps of this graph are small enough to try thousands of such graphs. */
 static bool is_small(const struct fg_graph *graph)
 {
-	uint64_t cols = 1;
+	uint64_t all = 0;
 
-	for (uint32_t i = 1; i < graph->input_shape.rank && cols <= MAX_WORK; i++)
-		cols *= (uint64_t)graph->input_shape.dims[i];
-	return cols * (graph->node_count + 1) <= MAX_WORK;
+	for (uint32_t in = 0; in < graph->input_count && all <= MAX_WORK; in++) {
+		const struct fg_graph_shape *shape = &graph->inputs[in].shape;
+		uint64_t cols = 1;
+
+		for (uint32_t i = 1; i < shape->rank && cols <= MAX_WORK; i++) {
+			if (shape->dims[i] > (int64_t)MAX_WORK)
+				return false;
+			cols *= shape->dims[i] == FG_GRAPH_UNKNOWN ? 1 : (uint64_t)shape->dims[i];
+		}
+		all += cols;
+	}
+	return all * (graph->node_count + 1) <= MAX_WORK;
 }
 
 static void run(const void *bytes, size_t size)
@@ -47,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	int result = fg_onnx_parse(&graph, bytes, length, -1, &error);
 
 	if (!result && is_small(&graph)) {
-		result = fg_compile(&graph, NULL, &plan, &size, &error);
+		result = fg_compile(&graph, NULL, NULL, &plan, &size, &error);
 		if (!result) {
 			run(plan, size);
 			free(plan);

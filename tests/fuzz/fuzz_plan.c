@@ -22,6 +22,7 @@ static void seal(char *bytes, size_t size)
 	if (size < sizeof(*header))
 		return;
 	header->magic = FG_PLAN_MAGIC;
+	header->version = FG_PLAN_VERSION;
 	header->size = size;
 	header->digest = XXH3_64bits(bytes + covered, size - covered);
 }
@@ -29,32 +30,49 @@ static void seal(char *bytes, size_t size)
 /* Steps may share weights, so a small plan can ask for much work. */
 static bool is_small(const struct fg_plan *plan)
 {
-	const struct fg_plan_step *steps = (const struct fg_plan_step *)(plan->header + 1);
 	uint64_t work = fg_plan_scratch_bytes(plan, ROWS);
 
-	for (uint32_t i = 0; i < plan->header->step_count; i++)
-		work += (uint64_t)steps[i].in_cols *
-			(steps[i].kind == FG_STEP_DENSE ? steps[i].out_cols : 1);
+	for (uint32_t i = 0; i < plan->step_count; i++) {
+		const struct fg_plan_step *step = &plan->steps[i];
+		bool is_dense = step->kind == FG_STEP_DENSE;
+
+		work += (uint64_t)step->groups *
+			((uint64_t)step->in_cols * (is_dense ? step->out_cols : 1) +
+			 step->out_cols);
+	}
 	return work * (1 + plan->golden_rows / ROWS) <= MAX_WORK;
+}
+
+static void *allocate(size_t bytes)
+{
+	void *at;
+
+	if (posix_memalign(&at, FG_PLAN_ALIGN, bytes ? bytes : 1))
+		abort();
+	return at;
+}
+
+/* The plan's own bytes are rows as wild as any: NaN, denormals, and ids of no table. */
+static float *make_rows(const struct fg_plan *plan)
+{
+	const size_t bytes = ROWS * plan->in_cols * sizeof(float);
+	char *rows = allocate(bytes);
+
+	for (size_t i = 0; i < bytes; i++)
+		rows[i] = ((const char *)plan->header)[i % plan->header->size];
+	return (float *)rows;
 }
 
 static void run(const struct fg_plan *plan)
 {
-	float *in = calloc(ROWS, plan->in_cols * sizeof(float));
-	float *out = calloc(ROWS, plan->out_cols * sizeof(float));
-	size_t scratch_bytes = fg_plan_scratch_bytes(plan, ROWS);
-	size_t golden_bytes = fg_plan_golden_scratch_bytes(plan);
+	float *in = make_rows(plan);
+	float *out = allocate(ROWS * plan->out_cols * sizeof(float));
+	void *scratch = allocate(fg_plan_scratch_bytes(plan, ROWS));
 	struct fg_error error;
-	void *scratch;
 
-	if (!in || !out)
-		abort();
-	if (posix_memalign(&scratch, 64, scratch_bytes ? scratch_bytes : 1))
-		abort();
 	fg_plan_run(plan, in, ROWS, out, scratch);
 	free(scratch);
-	if (posix_memalign(&scratch, 64, golden_bytes ? golden_bytes : 1))
-		abort();
+	scratch = allocate(fg_plan_golden_scratch_bytes(plan));
 	fg_plan_check_golden(plan, scratch, &error);
 	free(scratch);
 	free(in);
@@ -65,10 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
 	struct fg_error error = {""};
 	struct fg_plan plan;
-	void *copy;
+	void *copy = allocate(length);
 
-	if (posix_memalign(&copy, FG_PLAN_ALIGN, length ? length : 1))
-		abort();
 	memcpy(copy, bytes, length);
 	seal(copy, length);
 	for (size_t i = 0; fg_cpu_kernels(i); i++) {

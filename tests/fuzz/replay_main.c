@@ -20,6 +20,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
+/* A target that is slow may define it: how many mutants are enough. */
+extern const size_t fuzz_mutants __attribute__((weak));
+
 struct file {
 	char name[256];
 	uint8_t *bytes;
@@ -153,6 +156,7 @@ int main(void)
 	const char *name = strstr(program_invocation_short_name, "replay_");
 	static uint8_t room[MAX_FILE_BYTES];
 	uint64_t state = 20;
+	const size_t wanted = &fuzz_mutants ? fuzz_mutants : MUTANTS;
 	size_t mutants = 0;
 	char folder[512];
 
@@ -169,7 +173,7 @@ int main(void)
 	}
 	printf("ok 1 - %zu files of %s\n", file_count, folder);
 	for (size_t i = 0; i < file_count; i++)
-		mutants += feed_mutants(&files[i], 1 + MUTANTS / file_count, room, &state);
+		mutants += feed_mutants(&files[i], 1 + wanted / file_count, room, &state);
 	printf("%s 2 - %zu mutants of them\n", mutants ? "ok" : "not ok", mutants);
 	for (size_t i = 0; i < file_count; i++)
 		free(files[i].bytes);

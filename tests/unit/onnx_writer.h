@@ -32,22 +32,32 @@ static inline void put_int(struct writer *to, uint32_t field, uint64_t value)
 	put_varint(to, value);
 }
 
+/* Bytes as they are, such as fields that were written before. */
+static inline void put_again(struct writer *to, const void *bytes, size_t length)
+{
+	assert(to->length + length <= sizeof(to->bytes));
+	if (length)
+		memcpy(to->bytes + to->length, bytes, length);
+	to->length += length;
+}
+
 static inline void put_float(struct writer *to, uint32_t field, float value)
 {
 	put_varint(to, (uint64_t)field << 3 | 5);
-	assert(to->length + 4 <= sizeof(to->bytes));
-	memcpy(to->bytes + to->length, &value, sizeof(value));
-	to->length += sizeof(value);
+	put_again(to, &value, sizeof(value));
+}
+
+static inline void put_double(struct writer *to, uint32_t field, double value)
+{
+	put_varint(to, (uint64_t)field << 3 | 1);
+	put_again(to, &value, sizeof(value));
 }
 
 static inline void put_bytes(struct writer *to, uint32_t field, const void *bytes, size_t length)
 {
 	put_varint(to, (uint64_t)field << 3 | 2);
 	put_varint(to, length);
-	assert(to->length + length <= sizeof(to->bytes));
-	if (length)
-		memcpy(to->bytes + to->length, bytes, length);
-	to->length += length;
+	put_again(to, bytes, length);
 }
 
 static inline void put_text(struct writer *to, uint32_t field, const char *text)
@@ -62,7 +72,28 @@ static inline void put_message(struct writer *to, uint32_t field, const struct w
 
 /* ---- ONNX ---- */
 
-enum { ONNX_FLOAT = 1, ONNX_INT64 = 7, ONNX_DOUBLE = 11 };
+/* TensorProto.DataType */
+enum {
+	ONNX_FLOAT = 1,
+	ONNX_UINT8,
+	ONNX_INT8,
+	ONNX_UINT16,
+	ONNX_INT16,
+	ONNX_INT32,
+	ONNX_INT64,
+	ONNX_STRING,
+	ONNX_BOOL,
+	ONNX_FLOAT16,
+	ONNX_DOUBLE,
+	ONNX_UINT32,
+	ONNX_UINT64,
+	ONNX_COMPLEX64,
+	ONNX_COMPLEX128,
+	ONNX_BFLOAT16,
+	ONNX_INT4 = 22,
+};
+
+#define ONNX_ML "ai.onnx.ml"
 
 /* `count` numbers of a list, at most 8: dims(2, 4, 3). A dimension of 0 is left open. */
 struct dims {
@@ -157,76 +188,154 @@ static inline void put_shape(struct writer *graph, const char *name, struct dims
 }
 
 /* Attributes, into a writer that put_node takes. */
-static inline void attribute_float(struct writer *attributes, const char *name, float value)
+static inline void put_attribute(struct writer *attributes, const char *name, uint64_t type,
+				 const struct writer *fields)
 {
 	static struct writer attribute;
 
 	attribute.length = 0;
 	put_text(&attribute, 1, name);
-	put_float(&attribute, 2, value);
-	put_int(&attribute, 20, 1);
+	put_again(&attribute, fields->bytes, fields->length);
+	put_int(&attribute, 20, type);
 	put_message(attributes, 5, &attribute);
+}
+
+static inline void attribute_float(struct writer *attributes, const char *name, float value)
+{
+	static struct writer fields;
+
+	fields.length = 0;
+	put_float(&fields, 2, value);
+	put_attribute(attributes, name, 1, &fields);
 }
 
 static inline void attribute_int(struct writer *attributes, const char *name, int64_t value)
 {
-	static struct writer attribute;
+	static struct writer fields;
 
-	attribute.length = 0;
-	put_text(&attribute, 1, name);
-	put_int(&attribute, 3, (uint64_t)value);
-	put_int(&attribute, 20, 2);
-	put_message(attributes, 5, &attribute);
+	fields.length = 0;
+	put_int(&fields, 3, (uint64_t)value);
+	put_attribute(attributes, name, 2, &fields);
+}
+
+static inline void attribute_text(struct writer *attributes, const char *name, const char *value)
+{
+	static struct writer fields;
+
+	fields.length = 0;
+	put_text(&fields, 4, value);
+	put_attribute(attributes, name, 3, &fields);
 }
 
 static inline void attribute_tensor(struct writer *attributes, const char *name,
 				    const struct writer *tensor)
 {
-	static struct writer attribute;
+	static struct writer fields;
 
-	attribute.length = 0;
-	put_text(&attribute, 1, name);
-	put_message(&attribute, 5, tensor);
-	put_int(&attribute, 20, 4);
-	put_message(attributes, 5, &attribute);
+	fields.length = 0;
+	put_message(&fields, 5, tensor);
+	put_attribute(attributes, name, 4, &fields);
 }
 
-/* A node: `inputs` separated by spaces ("-": left out), `attributes` may be NULL. */
-static inline void put_node(struct writer *graph, const char *op, const char *name,
-			    const char *inputs, const char *output, const struct writer *attributes)
+static inline void attribute_floats(struct writer *attributes, const char *name,
+				    const float *values, size_t count)
+{
+	static struct writer fields;
+
+	fields.length = 0;
+	for (size_t i = 0; i < count; i++)
+		put_float(&fields, 7, values[i]);
+	put_attribute(attributes, name, 6, &fields);
+}
+
+static inline void attribute_ints(struct writer *attributes, const char *name, struct dims values)
+{
+	static struct writer fields;
+
+	fields.length = 0;
+	for (uint32_t i = 0; i < values.rank; i++)
+		put_int(&fields, 8, (uint64_t)values.at[i]);
+	put_attribute(attributes, name, 7, &fields);
+}
+
+/* Words separated by spaces into `field`, each as a text; "-" is an empty one. */
+static inline void put_words(struct writer *to, uint32_t field, const char *words)
+{
+	while (*words) {
+		size_t length = strcspn(words, " ");
+
+		put_bytes(to, field, words, *words == '-' ? 0 : length);
+		words += length + (words[length] == ' ');
+	}
+}
+
+/* `values` separated by spaces. */
+static inline void attribute_texts(struct writer *attributes, const char *name, const char *values)
+{
+	static struct writer fields;
+
+	fields.length = 0;
+	put_words(&fields, 9, values);
+	put_attribute(attributes, name, 8, &fields);
+}
+
+/* A node of any domain: `inputs` and `outputs` separated by spaces ("-": left out), `attributes`
+ * may be NULL. */
+static inline void put_node_of(struct writer *graph, const char *domain, const char *op,
+			       const char *name, const char *inputs, const char *outputs,
+			       const struct writer *attributes)
 {
 	static struct writer node;
 
 	node.length = 0;
-	while (*inputs) {
-		size_t length = strcspn(inputs, " ");
-
-		put_bytes(&node, 1, inputs, *inputs == '-' ? 0 : length);
-		inputs += length + (inputs[length] == ' ');
-	}
-	put_text(&node, 2, output);
+	put_words(&node, 1, inputs);
+	put_words(&node, 2, outputs);
 	if (*name)
 		put_text(&node, 3, name);
 	put_text(&node, 4, op);
-	if (attributes) {
-		assert(node.length + attributes->length <= sizeof(node.bytes));
-		memcpy(node.bytes + node.length, attributes->bytes, attributes->length);
-		node.length += attributes->length;
-	}
+	if (attributes)
+		put_again(&node, attributes->bytes, attributes->length);
+	if (*domain)
+		put_text(&node, 7, domain);
 	put_message(graph, 1, &node);
 }
 
-/* ModelProto around the graph. */
-static inline void put_model(struct writer *model, const struct writer *graph, int64_t opset)
+static inline void put_node(struct writer *graph, const char *op, const char *name,
+			    const char *inputs, const char *outputs,
+			    const struct writer *attributes)
+{
+	put_node_of(graph, "", op, name, inputs, outputs, attributes);
+}
+
+/* An output of type seq(map(int64, float)), as ZipMap has. */
+static inline void put_map_output(struct writer *graph, const char *name)
+{
+	static const uint8_t type[] = {0x22, 6, 0x0a, 4, 0x2a, 2, 0x08, ONNX_INT64};
+	static struct writer info;
+
+	info.length = 0;
+	put_text(&info, 1, name);
+	put_bytes(&info, 2, type, sizeof(type));
+	put_message(graph, 12, &info);
+}
+
+/* OperatorSetIdProto into a model. */
+static inline void put_import(struct writer *model, const char *domain, int64_t version)
 {
 	static struct writer import;
 
 	import.length = 0;
-	put_text(&import, 1, "");
-	put_int(&import, 2, (uint64_t)opset);
+	put_text(&import, 1, domain);
+	put_int(&import, 2, (uint64_t)version);
+	put_message(model, 8, &import);
+}
+
+/* ModelProto around the graph; put_import(model, ONNX_ML, 3) may follow. */
+static inline void put_model(struct writer *model, const struct writer *graph, int64_t opset)
+{
 	put_int(model, 1, 8);
 	put_message(model, 7, graph);
-	put_message(model, 8, &import);
+	put_import(model, "", opset);
 }
 
 #endif

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <xxhash.h>
+#include "models/pack.h"
 #include "models/plan_format.h"
 #include "userspace/shared/clock.h"
 #include "userspace/worker/engine.h"
@@ -50,16 +51,20 @@ static const float golden_row[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 static void *make_plan(uint32_t in_cols, uint32_t out_cols, float offset, float golden_error)
 {
 	const size_t padded = fg_panels(out_cols) * FG_PANEL_COLS;
-	const size_t weights = align64(sizeof(struct fg_plan_header) + sizeof(struct fg_plan_step));
-	const size_t bias = weights + align64(padded * in_cols * sizeof(float));
+	const size_t weights_bytes = fg_pack_bytes(FG_WEIGHTS_F32, in_cols, out_cols);
+	const size_t weights =
+		align64(sizeof(struct fg_plan_header) + 2 * sizeof(struct fg_plan_port) +
+			sizeof(struct fg_plan_step));
+	const size_t bias = weights + weights_bytes;
 	const size_t golden_in = bias + align64(padded * sizeof(float));
 	const size_t golden_out = golden_in + align64(8 * sizeof(float));
 	const size_t size = golden_out + align64(out_cols * sizeof(float));
 	const size_t covered = offsetof(struct fg_plan_header, digest) + sizeof(uint64_t);
 	char *bytes = aligned_alloc(64, size);
 	struct fg_plan_header *header = (void *)bytes;
-	struct fg_plan_step *step = (void *)(header + 1);
-	float *weight = (float *)(bytes + weights);
+	struct fg_plan_port *ports = (void *)(header + 1);
+	struct fg_plan_step *step = (void *)(ports + 2);
+	float *matrix = calloc((size_t)in_cols * out_cols, sizeof(*matrix));
 
 	assert_non_null(bytes);
 	memset(bytes, 0, size);
@@ -68,30 +73,38 @@ static void *make_plan(uint32_t in_cols, uint32_t out_cols, float offset, float 
 					  .size = size,
 					  .in_cols = in_cols,
 					  .out_cols = out_cols,
+					  .input_count = 1,
+					  .output_count = 1,
 					  .step_count = 1,
 					  .golden_inputs = golden_in,
 					  .golden_outputs = golden_out,
 					  .golden_rows = in_cols <= 8,
 					  .golden_tolerance = 1e-4f};
+	ports[0] =
+		(struct fg_plan_port){.name = "x", .cols = in_cols, .rank = 1, .dims = {in_cols}};
+	ports[1] =
+		(struct fg_plan_port){.name = "y", .cols = out_cols, .rank = 1, .dims = {out_cols}};
 	*step = (struct fg_plan_step){.kind = FG_STEP_DENSE,
-				      .in = FG_PLACE_INPUT,
-				      .out = FG_PLACE_OUTPUT,
+				      .in = {FG_PLACE_INPUT, 0},
+				      .out = {FG_PLACE_OUTPUT, 0},
+				      .groups = 1,
 				      .in_cols = in_cols,
 				      .out_cols = out_cols,
 				      .weights = weights,
+				      .weights_bytes = weights_bytes,
 				      .bias = bias,
 				      .label = "sums"};
 	memcpy(bytes + golden_in, golden_row, sizeof(golden_row));
 	for (uint32_t j = 0; j < out_cols; j++) {
-		float *panel = weight + (size_t)(j / FG_PANEL_COLS) * in_cols * FG_PANEL_COLS;
-
 		for (uint32_t i = 0; i < in_cols; i++)
-			panel[i * FG_PANEL_COLS + j % FG_PANEL_COLS] = (float)(i % 3 + 1);
+			matrix[(size_t)i * out_cols + j] = (float)(i % 3 + 1);
 		((float *)(bytes + bias))[j] = offset + (float)j;
 		if (in_cols <= 8)
 			((float *)(bytes + golden_out))[j] =
 				output_of(golden_row, in_cols, j, offset) + golden_error;
 	}
+	fg_pack_weights(FG_WEIGHTS_F32, matrix, in_cols, out_cols, bytes + weights);
+	free(matrix);
 	header->digest = XXH3_64bits(bytes + covered, size - covered);
 	return bytes;
 }
@@ -748,7 +761,8 @@ static void names_what_cannot_be_served(void **state)
 		       "model wide version 1 gives 16361 columns, one datagram carries at most "
 		       "16360");
 	set_entry(0, "wrong", 6, 1, make_plan(4, 2, 0, 0.5f));
-	expect_no_open(1, 16, -EILSEQ, "model wrong version 6: golden row 0, column 0: got ");
+	expect_no_open(1, 16, -EILSEQ,
+		       "model wrong version 6: golden row 0, column 0 (of output 'y'): got ");
 }
 
 static void wide_models_get_smaller_batches(void **state)

@@ -133,9 +133,9 @@ static void broken_npy_files(void **state)
 		{"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999,)}",
 		 "header"},
 		{"{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387905, 4)}",
-		 "cut short"},
+		 "overflow"},
 		{"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 65536, 65536)}",
-		 "too long"},
+		 "cut short"},
 		{"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)", "header"},
 		{"", "header"},
 	};

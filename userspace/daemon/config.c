@@ -163,7 +163,7 @@ static int check_whole(const struct fg_config *config, struct fg_error *error)
 	if (!config->repository[0])
 		return fg_error_set(
 			error, -EINVAL,
-			"no models: --repository DIR with DIR/MODEL/VERSION/model.onnx");
+			"no models: --repository DIR with DIR/MODEL/VERSION/model.{onnx,h5,keras}");
 	if (config->mode != FG_MODE_NONE && config->mode != FG_MODE_SOCKETS &&
 	    !config->interface[0])
 		return fg_error_set(error, -EINVAL, "--mode %s needs --interface DEV",

@@ -32,7 +32,7 @@ struct fg_config {
 	uint32_t mode;		  /* enum fg_mode; NONE: try native, generic, sockets */
 	struct sockaddr_storage listen[FG_MAX_LISTENERS]; /* UDP */
 	uint32_t listen_count;				  /* 1 .. FG_MAX_LISTENERS */
-	char repository[4096];			 /* absolute directory: MODEL/VERSION/model.onnx */
+	char repository[4096];			 /* absolute directory: MODEL/VERSION/model.* */
 	uint32_t policy;			 /* enum fg_policy */
 	int worker_cpus[FG_ROLLOUT_MAX_WORKERS]; /* one worker each */
 	uint32_t worker_count;			 /* 1 .. FG_ROLLOUT_MAX_WORKERS */

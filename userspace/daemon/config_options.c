@@ -264,7 +264,8 @@ static int set_policy(struct fg_config *config, const char *value, struct fg_err
 const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	{"interface", set_interface, false, "DEV", "network interface to attach XDP to"},
 	{"listen", set_listen, true, "ADDR:PORT", "UDP address to serve, up to 8 times"},
-	{"repository", set_repository, false, "DIR", "models: DIR/MODEL/VERSION/model.onnx"},
+	{"repository", set_repository, false, "DIR",
+	 "models: DIR/MODEL/VERSION/model.{onnx,h5,keras}"},
 	{"policy", set_policy, false, "WHEN",
 	 "latest (default): serve new versions at once; manual"},
 	{"cpus", set_cpus, false, "LIST", "one worker on each CPU (default: the last one)"},

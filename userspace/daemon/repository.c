@@ -10,16 +10,16 @@
 #include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
+#include "models/model_files.h"
 #include "userspace/daemon/repository.h"
 #include "userspace/protocol/wire.h"
 #include "userspace/shared/log.h"
 
-#define STABLE_NS  200000000ull	 /* a fingerprint stands still that long: complete */
-#define OLD_NS	   1000000000ull /* files last changed before that: complete at first sight */
-#define SETTLE_NS  20000000ull	 /* between two looks, however much is reported */
-#define RETRY_NS   1000000000ull
-#define PERIOD_NS  5000000000ull
-#define MODEL_FILE "model.onnx"
+#define STABLE_NS 200000000ull	/* a fingerprint stands still that long: complete */
+#define OLD_NS	  1000000000ull /* files last changed before that: complete at first sight */
+#define SETTLE_NS 20000000ull	/* between two looks, however much is reported */
+#define RETRY_NS  1000000000ull
+#define PERIOD_NS 5000000000ull
 #define WATCHED                                                                                    \
 	(IN_CREATE | IN_DELETE | IN_MOVE | IN_CLOSE_WRITE | IN_MODIFY | IN_ATTRIB |                \
 	 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
@@ -111,6 +111,13 @@ static uint64_t hash_file(const char *name, const struct stat *info)
 	return XXH64(words, sizeof(words), XXH64(name, strlen(name), 0));
 }
 
+static bool is_model(const char *name)
+{
+#define IS_NAME(file) || !strcmp(name, file)
+	return false FG_MODEL_FILES(IS_NAME);
+#undef IS_NAME
+}
+
 /*
  * Sums a hash over the files, so that their order does not matter. Returns false when there is no
  * model file: such a directory is not a version (yet). *changed_ns: the newest change, wall clock.
@@ -137,7 +144,7 @@ static bool fingerprint(const char *path, uint64_t *sum, uint64_t *changed_ns)
 		*sum += hash_file(entry->d_name, &info);
 		if (file_ns(info.st_ctim) > *changed_ns)
 			*changed_ns = file_ns(info.st_ctim);
-		model |= !strcmp(entry->d_name, MODEL_FILE) && S_ISREG(info.st_mode);
+		model |= is_model(entry->d_name) && S_ISREG(info.st_mode);
 	}
 	closedir(dir);
 	return model;

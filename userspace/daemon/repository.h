@@ -1,5 +1,5 @@
 /*
- * repository.h: which model versions lie in BASE/MODEL/VERSION/model.onnx, as they come and go.
+ * repository.h: which model versions lie in BASE/MODEL/VERSION, as they come and go.
  *
  * MODEL: 1 to 63 of A-Z a-z 0-9 _ . - and not a leading dot. VERSION: digits, 1 .. 2^64-1, leading
  * zeros allowed ("007" is 7; of "7" and "007" the first by name counts). Everything else is left

@@ -1,0 +1,75 @@
+#include "models/pack.h"
+#include "models/plan_shape.h"
+
+struct fg_plan_shape fg_plan_shape_of(enum fg_step_kind kind)
+{
+	struct fg_plan_shape shape = {.in = kind != FG_STEP_FILL};
+
+	switch (kind) {
+	case FG_STEP_DENSE:
+		shape.activation = true;
+		break;
+	case FG_STEP_ACTIVATION:
+	case FG_STEP_AFFINE:
+	case FG_STEP_ADD ... FG_STEP_EQUAL:
+		shape.cols = FG_PLAN_COLS_SAME;
+		shape.elementwise = shape.activation = true;
+		shape.other = kind >= FG_STEP_ADD;
+		break;
+	case FG_STEP_SELECT:
+	case FG_STEP_LOOKUP:
+		shape.cols = FG_PLAN_COLS_SAME;
+		shape.elementwise = true;
+		shape.other = shape.third = kind == FG_STEP_SELECT;
+		break;
+	case FG_STEP_SOFTMAX:
+	case FG_STEP_LOG_SOFTMAX:
+	case FG_STEP_NORMALIZE:
+	case FG_STEP_FILL:
+		shape.cols = FG_PLAN_COLS_SAME;
+		break;
+	case FG_STEP_REDUCE_SUM ... FG_STEP_ARG_MIN:
+		shape.cols = FG_PLAN_COLS_ONE;
+		break;
+	case FG_STEP_EMBED:
+	case FG_STEP_COLUMNS:
+	case FG_STEP_KIND_COUNT:
+		break;
+	}
+	return shape;
+}
+
+uint64_t fg_plan_weights_bytes(const struct fg_plan_step *step)
+{
+	switch ((enum fg_step_kind)step->kind) {
+	case FG_STEP_DENSE:
+		return fg_pack_bytes(step->format, step->in_cols, step->out_cols);
+	case FG_STEP_AFFINE:
+	case FG_STEP_NORMALIZE:
+		return (uint64_t)step->out_cols * sizeof(float);
+	case FG_STEP_COLUMNS:
+		return (uint64_t)step->out_cols * sizeof(uint32_t);
+	case FG_STEP_EMBED:
+		return (uint64_t)step->entries * step->out_cols * sizeof(float);
+	case FG_STEP_LOOKUP:
+		return (uint64_t)step->entries * sizeof(float);
+	default:
+		return 0;
+	}
+}
+
+uint64_t fg_plan_bias_bytes(const struct fg_plan_step *step)
+{
+	switch ((enum fg_step_kind)step->kind) {
+	case FG_STEP_DENSE:
+		return (uint64_t)fg_panels(step->out_cols) * FG_PANEL_COLS * sizeof(float);
+	case FG_STEP_AFFINE:
+	case FG_STEP_NORMALIZE:
+	case FG_STEP_FILL:
+		return (uint64_t)step->out_cols * sizeof(float);
+	case FG_STEP_LOOKUP:
+		return (uint64_t)step->entries * sizeof(float);
+	default:
+		return 0;
+	}
+}
