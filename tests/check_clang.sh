@@ -4,13 +4,13 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 unset MAKEFLAGS MFLAGS MAKELEVEL # this build has settings of its own
-if output=$(make --no-print-directory -j"$(nproc)" CC=clang-14 BUILD="${BUILD:-build}/clang" \
+if output=$(make -s --no-print-directory -j"$(nproc)" CC=clang-14 BUILD="${BUILD:-build}/clang" \
 	all test-programs 2>&1); then
 	echo "ok 1 - clang builds everything without a warning"
 	status=0
 else
 	echo "not ok 1 - clang does not build everything"
-	grep -E 'error|warning|\*\*\*' <<<"$output" | head -n 30 | sed 's/^/# /'
+	grep -E 'error|warning|undefined|\*\*\*' <<<"$output" | head -n 30 | sed 's/^/# /'
 	status=1
 fi
 echo 1..1

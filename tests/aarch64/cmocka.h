@@ -44,8 +44,13 @@ struct CMUnitTest {
 #define assert_memory_equal(a, b, size) assert_true(memcmp(a, b, size) == 0)
 
 /* Prints TAP. */
-static inline int fg_run_tests(const struct CMUnitTest *tests, size_t count)
+static inline int fg_run_tests(const struct CMUnitTest *tests, size_t count,
+			       int (*set_up)(void **state))
 {
+	void *group = NULL;
+
+	if (set_up && set_up(&group))
+		return 1;
 	printf("1..%zu\n", count);
 	for (size_t i = 0; i < count; i++) {
 		void *state = NULL;
@@ -58,6 +63,6 @@ static inline int fg_run_tests(const struct CMUnitTest *tests, size_t count)
 }
 
 #define cmocka_run_group_tests(tests, set_up, tear_down)                                           \
-	fg_run_tests(tests, sizeof(tests) / sizeof((tests)[0]))
+	fg_run_tests(tests, sizeof(tests) / sizeof((tests)[0]), set_up)
 
 #endif

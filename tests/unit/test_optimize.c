@@ -66,7 +66,7 @@ static struct compiled compile(bool plain)
 {
 	static struct writer model;
 	const struct fg_compile_options options = {.plain = plain};
-	struct compiled out;
+	struct compiled out = {.bytes = NULL};
 	struct fg_graph parsed;
 	struct fg_error error;
 	size_t size;
