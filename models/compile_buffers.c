@@ -37,6 +37,15 @@ static uint32_t find_free(struct fg_plan_header *header, const uint32_t *busy_un
 	return best;
 }
 
+/* Rows of a multiple of 1 KiB would all lie in the same few sets of an L1 cache, and drive each
+ * other and the weights out of it: a cache line more moves each row by one set. */
+static uint32_t padded_cols(uint32_t cols)
+{
+	uint32_t padded = fg_panels(cols) * FG_PANEL_COLS;
+
+	return padded % 256 ? padded : padded + FG_PANEL_COLS;
+}
+
 int fg_compile_buffers(const struct fg_ir *ir, struct fg_arena *arena,
 		       struct fg_plan_header *header, uint32_t **places, struct fg_error *error)
 {
@@ -50,7 +59,7 @@ int fg_compile_buffers(const struct fg_ir *ir, struct fg_arena *arena,
 	place[FG_IR_OUTPUT] = FG_PLACE_OUTPUT;
 	for (uint32_t i = 0; i < ir->step_count; i++) {
 		const uint32_t rows = ir->steps[i].out.rows;
-		const uint32_t cols = fg_panels(ir->rows[rows].cols) * FG_PANEL_COLS;
+		const uint32_t cols = padded_cols(ir->rows[rows].cols);
 		uint32_t buffer;
 
 		if (place[rows] != FG_PLACE_NONE)
