@@ -77,6 +77,9 @@ static int make_port(struct maker *maker, const struct fg_graph_port *from,
 		port->dims[i] = (uint32_t)value->dims[i + 1];
 	port->integer = from->element != FG_ELEMENT_F32 || value->labels;
 	*next += port->cols;
+	port->named_columns = value->columns != NULL;
+	if (value->columns)
+		return set_labels(maker, port, value->columns, error);
 	return value->labels ? set_labels(maker, port, value->labels, error) : 0;
 }
 

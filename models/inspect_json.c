@@ -62,7 +62,7 @@ static void print_port(const struct fg_plan *plan, const struct fg_plan_port *po
 		port->integer ? "true" : "false");
 	for (uint32_t i = 0; i < port->rank; i++)
 		fprintf(out, "%s%u", i ? "," : "", port->dims[i]);
-	fputs("],\"labels\":[", out);
+	fprintf(out, "],\"named_columns\":%s,\"labels\":[", port->named_columns ? "true" : "false");
 	for (uint32_t i = 0; i < port->label_count; i++) {
 		fputs(i ? "," : "", out);
 		print_string(label, out);

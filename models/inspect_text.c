@@ -18,7 +18,8 @@ static void print_ports(const struct fg_plan *plan, FILE *out)
 		if (port->cols > 1)
 			fprintf(out, " to %u", port->first + port->cols - 1);
 		for (uint32_t l = 0; l < port->label_count && l < MAX_LABELS; l++) {
-			fprintf(out, "%s%s", l ? ", " : ": ", label);
+			fprintf(out, "%s%s", l ? ", " : (port->named_columns ? ", named " : ": "),
+				label);
 			label += strlen(label) + 1;
 		}
 		fputs(port->label_count > MAX_LABELS ? ", ...\n" : "\n", out);

@@ -45,6 +45,8 @@ struct fg_ir_value {
 	bool whole;			 /* batched: integers or truths in the model file */
 	/* TEXT (count): the numbers are indices of these texts (class labels). NULL: numbers. */
 	const struct fg_tensor *labels;
+	/* TEXT (cols): what each column is called (ZipMap's classes). NULL: they have no names. */
+	const struct fg_tensor *columns;
 };
 
 /* One kernel call (models/kernels.h), `groups` times for each row of the batch. */

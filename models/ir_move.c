@@ -32,6 +32,7 @@ int fg_ir_reshape(const struct fg_node *node, const struct fg_ir_value *in, uint
 	value.rank = rank;
 	for (uint32_t i = 0; i < rank; i++)
 		value.dims[i] = dims[i];
+	value.columns = NULL;
 	*out = value;
 	return 0;
 }
@@ -73,6 +74,7 @@ static int map_batched(struct fg_ir *ir, const struct fg_node *node, const struc
 		made.cols = (uint32_t)cols;
 		made.rank = rank;
 		memcpy(made.dims, dims, rank * sizeof(*dims));
+		made.columns = NULL;
 		*out = made;
 		return 0;
 	}

@@ -1,12 +1,14 @@
 /* Operators of ai.onnx.ml on classes and categories: LabelEncoder, OneHotEncoder, ZipMap. A text
  * value holds numbers at run time, which are places in its list of labels (models/ir.h). */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "models/ops.h"
 #include "models/ops_lower.h"
 
-#define MAX_EXACT (1 << 24) /* up to here, f32 holds every whole number */
+#define MAX_DIGITS 24	     /* of an int64 */
+#define MAX_EXACT  (1 << 24) /* up to here, f32 holds every whole number */
 
 /* The numbers of a constant; whole ones must be exact as f32. */
 static const float *exact_floats(struct fg_lower *at, struct fg_ir_value list)
@@ -311,6 +313,25 @@ static int lower_one_hot_encoder(struct fg_ir *ir, const struct fg_node *node,
 }
 
 /* The scores as they are: their classes are the columns, in this order. */
+/* Class labels as texts. */
+static const struct fg_tensor *texts_of(struct fg_lower *at, const struct fg_tensor *classes)
+{
+	struct fg_tensor *texts = fg_lower_alloc(at, 1, sizeof(*texts));
+	struct fg_text *text = fg_lower_alloc(at, classes->count, sizeof(*text));
+	char *digits = fg_lower_alloc(at, classes->count, MAX_DIGITS);
+
+	if (classes->element == FG_ELEMENT_TEXT || at->result)
+		return classes;
+	*texts = *classes;
+	texts->element = FG_ELEMENT_TEXT;
+	texts->data = text;
+	for (size_t i = 0; i < classes->count; i++, digits += MAX_DIGITS)
+		text[i] = (struct fg_text){digits,
+					   (size_t)snprintf(digits, MAX_DIGITS, "%lld",
+							    (long long)fg_tensor_i64(classes, i))};
+	return texts;
+}
+
 static int lower_zip_map(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
@@ -323,6 +344,8 @@ static int lower_zip_map(struct fg_ir *ir, const struct fg_node *node, struct fg
 	if (!at.result && (scores.rank < 1 || scores.dims[scores.rank - 1] != classes.dims[0]))
 		fg_lower_fail(&at, "has %lld classes, but not as many scores",
 			      (long long)classes.dims[0]);
+	if (!at.result && scores.cols == classes.constant->count)
+		scores.columns = texts_of(&at, classes.constant);
 	return fg_lower_done(&at, scores);
 }
 

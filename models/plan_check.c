@@ -226,7 +226,9 @@ static bool port_ok(const struct check *check, const struct fg_plan_port *port, 
 	const struct fg_plan_header *header = check->header;
 
 	if (!name_ok(port->name, sizeof(port->name)) || port->first != *next || !dims_ok(port) ||
-	    port->integer > 1 || !all_zero(port->zero, sizeof(port->zero)))
+	    port->integer > 1 || port->named_columns > 1 ||
+	    (port->named_columns && port->label_count != port->cols) ||
+	    !all_zero(port->zero, sizeof(port->zero)))
 		return false;
 	*next += port->cols;
 	if ((is_input && port->labels_bytes) ||

@@ -79,10 +79,11 @@ struct fg_plan_port {
 	uint32_t rank; /* without the batch: 0 .. FG_PLAN_MAX_RANK - 1; cols is the product of: */
 	uint32_t dims[FG_PLAN_MAX_RANK - 1];
 	uint32_t integer;     /* 1: whole numbers in the model file (ids, classes) */
-	uint32_t label_count; /* outputs whose numbers stand for texts (class labels), else 0 */
+	uint32_t label_count; /* of texts that belong to an output (class labels), else 0 */
 	uint64_t labels;      /* offset of label_count NUL-terminated UTF-8 texts; 0: none */
 	uint64_t labels_bytes;
-	uint8_t zero[16];
+	uint32_t named_columns; /* 1: text i is the name of column i; 0: a number i means text i */
+	uint8_t zero[12];
 };
 
 struct fg_plan_header {

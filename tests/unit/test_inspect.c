@@ -85,6 +85,17 @@ static void json_says_the_same(void **state)
 	json_decref(root);
 }
 
+static void classes_have_names(void **state)
+{
+	(void)state;
+	assert_prints("inspect tests/data/sklearn/logistic_words_zipmap", 0,
+		      "output_label (rows) integers, column 0: fair, great, low");
+	assert_prints("inspect tests/data/sklearn/logistic_words_zipmap", 0,
+		      "output_probability (rows, 3), columns 1 to 3, named fair, great, low");
+	assert_prints("inspect tests/data/sklearn/logistic_zipmap --output json", 0,
+		      "\"named_columns\":true,\"labels\":[\"-1\",\"1\",\"3\"]");
+}
+
 static void pictures_are_drawn(void **state)
 {
 	char *text = flipgate("inspect " DIGITS " --output svg", 0);
@@ -130,8 +141,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(text_says_what_is_done), cmocka_unit_test(json_says_the_same),
-		cmocka_unit_test(pictures_are_drawn),	  cmocka_unit_test(others_are_refused),
-		cmocka_unit_test(rows_are_verified),
+		cmocka_unit_test(classes_have_names),	  cmocka_unit_test(pictures_are_drawn),
+		cmocka_unit_test(others_are_refused),	  cmocka_unit_test(rows_are_verified),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

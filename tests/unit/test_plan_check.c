@@ -122,11 +122,15 @@ static void ports_are_checked(void **state)
 	REFUSE((at[3].dims[0] = 1u << 31, at[3].dims[1] = 1u << 31), "output 1");
 	REFUSE((at[3].dims[0] = 1 << 20, at[3].dims[1] = 1 << 20), "output 1");
 	REFUSE(at[0].integer = 2, "input 0");
-	REFUSE(at[0].zero[15] = 1, "input 0");
+	REFUSE(at[0].zero[11] = 1, "input 0");
 	REFUSE((at[0].labels = at[2].labels, at[0].labels_bytes = at[2].labels_bytes,
 		at[0].label_count = at[2].label_count),
 	       "input 0");
 	REFUSE(at[3].labels = 64, "output 1");
+	REFUSE(at[2].named_columns = 2, "output 0");
+	REFUSE((at[2].named_columns = 1, at[2].label_count = 0, at[2].labels = 0,
+		at[2].labels_bytes = 0),
+	       "output 0");
 	REFUSE(at[2].label_count++, "output 0");
 	REFUSE(at[2].label_count = 0, "output 0");
 	REFUSE(at[2].labels_bytes--, "output 0");
