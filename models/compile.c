@@ -7,19 +7,9 @@
 #include "models/compile_plan.h"
 #include "models/ir.h"
 #include "models/optimize.h"
+#include "models/pack.h"
 #include "models/plan.h"
 #include "models/plan_format.h"
-
-static const char *format_name(enum fg_weights format)
-{
-	static const char *const names[] = {
-#define FORMAT_NAME(name, label) label,
-		FG_WEIGHTS(FORMAT_NAME)
-#undef FORMAT_NAME
-	};
-
-	return names[format];
-}
 
 /* *outputs (rows, out_cols), in `arena`: what the C reference makes of the golden inputs. */
 static int run_golden(const void *bytes, size_t size, struct fg_arena *arena, const float **outputs,
@@ -75,7 +65,7 @@ static int measure(const struct fg_plan *plan, const float *got, const float *f3
 		"%s weights give %.9g where f32 gives %.9g (golden row %zu, column "
 		"%zu, output '%.40s'): the error is %.3g, above the bound %.3g; use f32, "
 		"or allow more",
-		format_name(plan->header->format), got[at], f32[at], at / plan->out_cols,
+		fg_weights_name(plan->header->format), got[at], f32[at], at / plan->out_cols,
 		at % plan->out_cols, fg_plan_output_of(plan, (uint32_t)(at % plan->out_cols))->name,
 		*worst, bound);
 }

@@ -38,12 +38,14 @@ static uint32_t find_free(struct fg_plan_header *header, const uint32_t *busy_un
 }
 
 /* Rows of a multiple of 1 KiB would all lie in the same few sets of an L1 cache, and drive each
- * other and the weights out of it: a cache line more moves each row by one set. */
-static uint32_t padded_cols(uint32_t cols)
+ * other and the weights out of it: a cache line more moves each row by one set. Not where a step
+ * writes groups: without padding one kernel call does those of all rows. */
+static uint32_t padded_cols(uint32_t cols, uint32_t groups)
 {
 	uint32_t padded = fg_panels(cols) * FG_PANEL_COLS;
 
-	return padded % 256 ? padded : padded + FG_PANEL_COLS;
+	return groups > 1 || padded % 256 || padded == FG_PLAN_MAX_COLS ? padded
+									: padded + FG_PANEL_COLS;
 }
 
 int fg_compile_buffers(const struct fg_ir *ir, struct fg_arena *arena,
@@ -59,7 +61,7 @@ int fg_compile_buffers(const struct fg_ir *ir, struct fg_arena *arena,
 	place[FG_IR_OUTPUT] = FG_PLACE_OUTPUT;
 	for (uint32_t i = 0; i < ir->step_count; i++) {
 		const uint32_t rows = ir->steps[i].out.rows;
-		const uint32_t cols = padded_cols(ir->rows[rows].cols);
+		const uint32_t cols = padded_cols(ir->rows[rows].cols, ir->steps[i].groups);
 		uint32_t buffer;
 
 		if (place[rows] != FG_PLACE_NONE)

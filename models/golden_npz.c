@@ -25,8 +25,6 @@ static int take_rows(struct fg_golden *golden, struct fg_arena *arena, const str
 	float *to;
 	int result;
 
-	if (npy->kind == 'f' && npy->bytes == 2)
-		return fg_error_set(error, -EINVAL, "holds float16: save it as float32");
 	if (npy->fortran && npy->dims > 1)
 		return fg_error_set(error, -EINVAL,
 				    "Fortran order: numpy.ascontiguousarray makes C order");
@@ -47,6 +45,8 @@ static int take_array(struct fg_golden *golden, struct fg_arena *arena, const ch
 
 	if (result)
 		return result;
+	if (npy.kind == 'f' && npy.bytes == 2)
+		return fg_error_set(error, -EINVAL, "holds float16: save it as float32");
 	if (strcmp(array, "tolerance") == 0 && npy.count == 1)
 		return fg_golden_set_tolerance(golden, fg_npy_number(&npy, 0), error);
 	if (parse_name(array, &is_input, &port))

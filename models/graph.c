@@ -129,6 +129,17 @@ int fg_graph_add_node(struct fg_graph *graph, const struct fg_op *op, struct fg_
 	return 0;
 }
 
+size_t fg_element_bytes(enum fg_element element)
+{
+	static const size_t bytes[] = {
+		[FG_ELEMENT_F32] = sizeof(float),
+		[FG_ELEMENT_I64] = sizeof(int64_t),
+		[FG_ELEMENT_TEXT] = sizeof(struct fg_text),
+	};
+
+	return bytes[element];
+}
+
 float fg_tensor_f32(const struct fg_tensor *tensor, size_t i)
 {
 	float value;

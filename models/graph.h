@@ -33,6 +33,9 @@ enum fg_element {
 	FG_ELEMENT_TEXT, /* struct fg_text, aligned; class labels and the like */
 };
 
+/* Of one element of a tensor's data. */
+size_t fg_element_bytes(enum fg_element element);
+
 /* A constant array, row-major. */
 struct fg_tensor {
 	enum fg_element element;

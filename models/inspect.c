@@ -29,13 +29,6 @@ const char *fg_inspect_activation(const struct fg_plan_step *step)
 	return names[step->activation];
 }
 
-const char *fg_inspect_format(uint32_t format)
-{
-	static const char *const names[] = {FG_WEIGHTS(NAME)};
-
-	return names[format];
-}
-
 char *fg_inspect_place(struct fg_plan_span span, char text[FG_INSPECT_PLACE])
 {
 	char first[16] = "", name[16];

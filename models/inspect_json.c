@@ -1,6 +1,7 @@
 #include <string.h>
 #include "models/inspect.h"
 #include "models/inspect_step.h"
+#include "models/pack.h"
 
 /* Names are printable ASCII and class labels are UTF-8 (fg_plan_open). */
 static void print_string(const char *text, FILE *out)
@@ -41,7 +42,7 @@ static void print_step(const struct fg_plan_step *step, const double us[FG_INSPE
 	fprintf(out, ",\"groups\":%u,\"in_cols\":%u,\"out_cols\":%u,\"activation\":\"%s\"",
 		step->groups, step->in_cols, step->out_cols, fg_inspect_activation(step));
 	if (step->kind == FG_STEP_DENSE)
-		fprintf(out, ",\"weights\":\"%s\"", fg_inspect_format(step->format));
+		fprintf(out, ",\"weights\":\"%s\"", fg_weights_name(step->format));
 	print_span("from", step->in, out);
 	print_span("other", step->other, out);
 	print_span("third", step->third, out);
@@ -94,7 +95,7 @@ void fg_inspect_json(const struct fg_plan *plan, const struct fg_inspect_times *
 		"\"scratch_bytes\":%zu,\"bytes\":%llu,\"flops\":%llu",
 		header->version, (unsigned long long)header->size,
 		(unsigned long long)header->digest, header->in_cols, header->out_cols,
-		fg_inspect_format(header->format), header->format_error, header->golden_rows,
+		fg_weights_name(header->format), header->format_error, header->golden_rows,
 		header->golden_shipped ? "true" : "false", header->golden_tolerance,
 		fg_plan_scratch_bytes(plan, 1), (unsigned long long)total.bytes,
 		(unsigned long long)total.flops);

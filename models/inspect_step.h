@@ -7,7 +7,6 @@
 
 const char *fg_inspect_kind(const struct fg_plan_step *step);
 const char *fg_inspect_activation(const struct fg_plan_step *step);
-const char *fg_inspect_format(uint32_t format);
 
 /* "input", "buffer0[64]" (from column 64 on). Returns `text`. */
 #define FG_INSPECT_PLACE 32

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "models/inspect.h"
 #include "models/inspect_step.h"
+#include "models/pack.h"
 
 #define LEFT	   150 /* room for arrows that go around */
 #define BOX_WIDTH  520
@@ -122,7 +123,7 @@ static void draw_step(const struct drawing *drawing, uint32_t i)
 	print_text(drawing, LEFT + 12, y + 19, "name", text);
 	snprintf(text, sizeof(text), "%s%s%s  %llu bytes  %llu flops", step->label,
 		 step->kind == FG_STEP_DENSE ? "  " : "",
-		 step->kind == FG_STEP_DENSE ? fg_inspect_format(step->format) : "",
+		 step->kind == FG_STEP_DENSE ? fg_weights_name(step->format) : "",
 		 (unsigned long long)fg_inspect_bytes(step),
 		 (unsigned long long)fg_inspect_flops(step));
 	print_text(drawing, LEFT + 12, y + 36, "small", text);

@@ -1,8 +1,22 @@
+#include <stdbool.h>
 #include <string.h>
 #include "models/inspect.h"
 #include "models/inspect_step.h"
+#include "models/pack.h"
 
 #define MAX_LABELS 12 /* shown */
+
+/* A text of the model file: what a terminal would take for a command becomes '?'. U+0080 to U+009F,
+ * which are two bytes, are such as well. */
+static void print_label(const char *label, FILE *out)
+{
+	for (const unsigned char *at = (const unsigned char *)label; *at; at++) {
+		const bool two = at[0] == 0xc2 && at[1] < 0xa0;
+
+		fputc(*at < ' ' || *at == 0x7f || two ? '?' : *at, out);
+		at += two;
+	}
+}
 
 static void print_ports(const struct fg_plan *plan, FILE *out)
 {
@@ -18,8 +32,8 @@ static void print_ports(const struct fg_plan *plan, FILE *out)
 		if (port->cols > 1)
 			fprintf(out, " to %u", port->first + port->cols - 1);
 		for (uint32_t l = 0; l < port->label_count && l < MAX_LABELS; l++) {
-			fprintf(out, "%s%s", l ? ", " : (port->named_columns ? ", named " : ": "),
-				label);
+			fputs(l ? ", " : port->named_columns ? ", named " : ": ", out);
+			print_label(label, out);
 			label += strlen(label) + 1;
 		}
 		fputs(port->label_count > MAX_LABELS ? ", ...\n" : "\n", out);
@@ -52,7 +66,7 @@ static void print_step(const struct fg_plan *plan, uint32_t i, const struct fg_i
 	fprintf(out, "%4u  %-11s  %-20.20s  %-16s  %-10s  %-6s %-20s  %-12s %9llu %10llu", i,
 		fg_inspect_kind(step), step->label, fg_inspect_shape(step, shape),
 		fg_inspect_activation(step),
-		step->kind == FG_STEP_DENSE ? fg_inspect_format(step->format) : "", from,
+		step->kind == FG_STEP_DENSE ? fg_weights_name(step->format) : "", from,
 		fg_inspect_place(step->out, to), (unsigned long long)fg_inspect_bytes(step),
 		(unsigned long long)fg_inspect_flops(step));
 	for (uint32_t b = 0; b < FG_INSPECT_BATCHES; b++)
@@ -71,7 +85,7 @@ void fg_inspect_text(const struct fg_plan *plan, const struct fg_inspect_times *
 	print_ports(plan, out);
 	if (header->format != FG_WEIGHTS_F32)
 		fprintf(out, "weights  %s, off from f32 by %.2g * (1 + |output|) at most\n",
-			fg_inspect_format(header->format), header->format_error);
+			fg_weights_name(header->format), header->format_error);
 	fprintf(out, "golden   %u rows, %s, tolerance %g\n", header->golden_rows,
 		header->golden_shipped ? "shipped with the version"
 				       : "made up and run through the C reference",

@@ -209,6 +209,11 @@ static int set_output(struct fg_ir *ir, const struct fg_graph_port *port, struct
 	if (value->constant)
 		return fg_error_set(error, -EINVAL,
 				    "output '%s' does not depend on the model's inputs", name);
+	if (value->merged)
+		return fg_error_set(error, -EINVAL,
+				    "output '%s': rows of a batch would be mixed with another "
+				    "dimension",
+				    name);
 	output->cols += value->cols;
 	if (output->cols > FG_IR_MAX_COLS)
 		return fg_error_set(error, -EINVAL,
@@ -217,14 +222,34 @@ static int set_output(struct fg_ir *ir, const struct fg_graph_port *port, struct
 	return fg_ir_copy(ir, NULL, value, to, error);
 }
 
+/* Inputs are known by now. */
+static int check_merged(const struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
+{
+	for (uint32_t i = 0; i < node->input_count && !fg_op_takes_merged(node->op); i++) {
+		const struct fg_ir_value *value = fg_ir_input(ir, node, i);
+
+		if (value && value->merged)
+			return fg_node_error(node, error,
+					     "its rows are those of the batch and of other "
+					     "dimensions together: rows of a batch would be mixed");
+	}
+	return 0;
+}
+
 static int lower_nodes(struct fg_ir *ir, struct fg_error *error)
 {
 	const struct fg_graph *graph = ir->graph;
 	int result = 0;
 
-	for (uint32_t i = 0; i < graph->node_count && !result; i++)
-		if (node_needed(ir, &graph->nodes[i]))
-			result = graph->nodes[i].op->lower(ir, &graph->nodes[i], error);
+	for (uint32_t i = 0; i < graph->node_count && !result; i++) {
+		const struct fg_node *node = &graph->nodes[i];
+
+		if (!node_needed(ir, node))
+			continue;
+		result = check_merged(ir, node, error);
+		if (!result)
+			result = node->op->lower(ir, node, error);
+	}
 	return result;
 }
 

@@ -43,6 +43,10 @@ struct fg_ir_value {
 	uint32_t cols;			 /* batched: dims[1] * dims[2] * ... */
 	struct fg_ir_span at;		 /* batched */
 	bool whole;			 /* batched: integers or truths in the model file */
+	/* Batched: in the model file all dimensions but the last are one. That mixes the rows of
+	 * the batch, but exporters do it around a MatMul and part them again: what works on the
+	 * last dimension alone need not care (fg_op_takes_merged), all else is refused. */
+	bool merged;
 	/* TEXT (count): the numbers are indices of these texts (class labels). NULL: numbers. */
 	const struct fg_tensor *labels;
 	/* TEXT (cols): what each column is called (ZipMap's classes). NULL: they have no names. */
@@ -151,12 +155,6 @@ int fg_ir_binary(struct fg_ir *ir, const struct fg_node *node, enum fg_step_kind
 /* out = condition ? a : b, all three broadcast. */
 int fg_ir_select(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *condition,
 		 const struct fg_ir_value *a, const struct fg_ir_value *b, struct fg_ir_value *out,
-		 struct fg_error *error);
-
-/* out = in * scale + shift, the latter two f32 in the arena, one for each of the columns of `in`
- * (batched). NULL: 1, or 0. */
-int fg_ir_affine(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,
-		 const float *scale, const float *shift, struct fg_ir_value *out,
 		 struct fg_error *error);
 
 /* out (..., out_cols) = in (..., in_cols) x weights (in_cols, out_cols) + bias (out_cols; NULL: 0);

@@ -43,13 +43,6 @@ struct fg_ir_value fg_ir_number(struct fg_ir *ir, float number, int *result)
 	return fg_ir_constant(ir, FG_ELEMENT_F32, 0, NULL, data, result);
 }
 
-static size_t element_bytes(enum fg_element element)
-{
-	return element == FG_ELEMENT_F32   ? sizeof(float)
-	       : element == FG_ELEMENT_I64 ? sizeof(int64_t)
-					   : sizeof(struct fg_text);
-}
-
 int fg_ir_new_constant(struct fg_ir *ir, const struct fg_node *node, enum fg_element element,
 		       uint32_t rank, const int64_t *dims, struct fg_ir_value *out, void **data,
 		       struct fg_error *error)
@@ -60,7 +53,7 @@ int fg_ir_new_constant(struct fg_ir *ir, const struct fg_node *node, enum fg_ele
 	for (uint32_t i = 0; i < rank; i++)
 		if (__builtin_mul_overflow(count, (size_t)dims[i], &count))
 			count = SIZE_MAX;
-	result = fg_ir_alloc(ir, node, count, element_bytes(element), data, error);
+	result = fg_ir_alloc(ir, node, count, fg_element_bytes(element), data, error);
 	if (result)
 		return result;
 	*out = fg_ir_constant(ir, element, rank, dims, *data, &result);
@@ -296,20 +289,34 @@ static bool commutes(enum fg_step_kind kind)
 	       kind == FG_STEP_MAX || kind == FG_STEP_EQUAL;
 }
 
+/* `count` times the number, in the arena. */
+static int repeat(struct fg_ir *ir, const struct fg_node *node, float number, size_t count,
+		  const float **floats, struct fg_error *error)
+{
+	void *data;
+	int result = fg_ir_alloc(ir, node, count, sizeof(float), &data, error);
+
+	for (size_t i = 0; !result && i < count; i++)
+		((float *)data)[i] = number;
+	*floats = result ? NULL : data;
+	return result;
+}
+
 /* constant - x as x * -1 + constant, which rounds alike. */
 static int subtract_from(struct fg_ir *ir, const struct fg_node *node,
 			 const struct fg_ir_value *constant, const struct fg_ir_value *in,
 			 struct fg_ir_value *out, struct fg_error *error)
 {
-	const float *shift;
-	void *minus;
-	int result = fg_ir_floats(ir, node, constant, &shift, error);
+	struct fg_ir_step like = elementwise(FG_STEP_AFFINE, in->cols);
+	const float *minus;
+	int result = fg_ir_floats(ir, node, constant, &like.bias, error);
 
 	if (!result)
-		result = fg_ir_alloc(ir, node, in->cols, sizeof(float), &minus, error);
-	for (uint32_t i = 0; !result && i < in->cols; i++)
-		((float *)minus)[i] = -1.0f;
-	return result ? result : fg_ir_affine(ir, node, in, minus, shift, out, error);
+		result = repeat(ir, node, -1.0f, in->cols, &minus, error);
+	if (result)
+		return result;
+	like.weights = minus;
+	return compute(ir, node, &like, in, 1, in->rank, in->dims, out, error);
 }
 
 int fg_ir_binary(struct fg_ir *ir, const struct fg_node *node, enum fg_step_kind kind,
@@ -383,37 +390,6 @@ int fg_ir_select(struct fg_ir *ir, const struct fg_node *node, const struct fg_i
 		return select_constants(ir, node, operands, out, error);
 	like = elementwise(FG_STEP_SELECT, fg_ir_count(&operands[0]));
 	return compute(ir, node, &like, operands, 3, rank, dims, out, error);
-}
-
-/* `count` times the number, in the arena. */
-static int repeat(struct fg_ir *ir, const struct fg_node *node, float number, size_t count,
-		  const float **floats, struct fg_error *error)
-{
-	void *data;
-	int result = fg_ir_alloc(ir, node, count, sizeof(float), &data, error);
-
-	for (size_t i = 0; !result && i < count; i++)
-		((float *)data)[i] = number;
-	*floats = result ? NULL : data;
-	return result;
-}
-
-int fg_ir_affine(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,
-		 const float *scale, const float *shift, struct fg_ir_value *out,
-		 struct fg_error *error)
-{
-	struct fg_ir_step like = elementwise(FG_STEP_AFFINE, in->cols);
-	int result = 0;
-
-	if (!scale)
-		result = repeat(ir, node, 1.0f, in->cols, &scale, error);
-	if (!result && !shift)
-		result = repeat(ir, node, 0.0f, in->cols, &shift, error);
-	if (result)
-		return result;
-	like.weights = scale;
-	like.bias = shift;
-	return compute(ir, node, &like, in, 1, in->rank, in->dims, out, error);
 }
 
 int fg_ir_lookup(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,

@@ -33,6 +33,7 @@ int fg_ir_reshape(const struct fg_node *node, const struct fg_ir_value *in, uint
 	for (uint32_t i = 0; i < rank; i++)
 		value.dims[i] = dims[i];
 	value.columns = NULL;
+	value.merged = false;
 	*out = value;
 	return 0;
 }
@@ -49,9 +50,7 @@ static int map_constant(struct fg_ir *ir, const struct fg_node *node, const stru
 			uint32_t rank, const int64_t *dims, const uint32_t *index,
 			struct fg_ir_value *out, struct fg_error *error)
 {
-	const size_t size = in->element == FG_ELEMENT_F32   ? sizeof(float)
-			    : in->element == FG_ELEMENT_I64 ? sizeof(int64_t)
-							    : sizeof(struct fg_text);
+	const size_t size = fg_element_bytes(in->element);
 	void *data;
 	int result = fg_ir_new_constant(ir, node, in->element, rank, dims, out, &data, error);
 
@@ -346,9 +345,7 @@ static int join_constants(struct fg_ir *ir, const struct fg_node *node,
 			  struct fg_ir_value *out, struct fg_error *error)
 {
 	const enum fg_element element = values[0].constant->element;
-	const size_t size = element == FG_ELEMENT_F32	? sizeof(float)
-			    : element == FG_ELEMENT_I64 ? sizeof(int64_t)
-							: sizeof(struct fg_text);
+	const size_t size = fg_element_bytes(element);
 	void *data;
 	int result = fg_ir_new_constant(ir, node, element, 1, &total, out, &data, error);
 

@@ -40,9 +40,7 @@
 #include "models/graph.h"
 
 #define FG_KERAS_OPSET	   20
-#define FG_KERAS_H5_FILE   "model.h5"	 /* in a version's directory */
-#define FG_KERAS_ZIP_FILE  "model.keras" /* in a version's directory */
-#define FG_KERAS_MAX_NODES 65536u	 /* of the graph; also calls of layers */
+#define FG_KERAS_MAX_NODES 65536u /* of the graph; also calls of layers */
 
 /*
  * Reads an HDF5 model, or a .keras archive, of `size` bytes. *graph holds copies of all it needs.

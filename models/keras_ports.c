@@ -42,6 +42,15 @@ static int read_type(const struct fg_keras_call *call, const json_t *json,
 	return 0;
 }
 
+/* For ONNX, what is made of whole numbers is whole: a quotient is rounded. Keras computes with
+ * floats. */
+static int make_float(struct fg_keras_call *call, struct fg_keras_tensor *tensor)
+{
+	const struct fg_attribute to = fg_keras_int("to", 1); /* TensorProto.DataType: float */
+
+	return fg_keras_node(call, "Cast", &tensor->value, 1, &to, 1, &tensor->value);
+}
+
 /* An input of the whole model; `layer` is its InputLayer, or the first layer of a Sequential model
  * that has none. */
 static int add_input(struct fg_keras *keras, struct fg_keras_layer *layer,
@@ -71,7 +80,7 @@ static int add_input(struct fg_keras *keras, struct fg_keras_layer *layer,
 	port->element = tensor->whole ? FG_ELEMENT_I64 : FG_ELEMENT_F32;
 	port->shape.rank = tensor->rank;
 	memcpy(port->shape.dims, tensor->dims, sizeof(port->shape.dims));
-	return result;
+	return result || !tensor->whole ? result : make_float(&call, tensor);
 }
 
 static int add_listed_input(struct fg_keras *keras, struct fg_keras_model *model,

@@ -184,13 +184,32 @@ static int load_listed(struct fg_keras_call *call, const struct fg_keras_variabl
 	return result;
 }
 
+/* Later calls of a layer use what the first one has read: it must be of the shape that they want
+ * too. */
+static int check_loaded(const struct fg_keras_call *call, const struct fg_keras_variable *wanted,
+			uint32_t count)
+{
+	const struct fg_value *values = call->keras->graph->values;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct fg_tensor *loaded = values[call->layer->variables[i]].constant;
+
+		if (!wanted[i].unread &&
+		    (loaded->rank != wanted[i].rank ||
+		     memcmp(loaded->dims, wanted[i].dims, loaded->rank * sizeof(*loaded->dims))))
+			return fg_keras_error(call, "it is called with inputs of another shape "
+						    "than its first ones, which its variables fit");
+	}
+	return 0;
+}
+
 int fg_keras_load(struct fg_keras_call *call, const struct fg_keras_variable *wanted,
 		  uint32_t count)
 {
 	int result;
 
 	if (call->layer->loaded || count == 0)
-		return 0;
+		return check_loaded(call, wanted, count);
 	result = call->keras->zipped ? load_zipped(call, wanted, count)
 				     : load_listed(call, wanted, count);
 	call->layer->loaded = !result;

@@ -29,9 +29,8 @@
 #define FG_ONNX_MAX_ML_OPSET 5
 #define FG_ONNX_ML_DOMAIN    "ai.onnx.ml"
 #define FG_ONNX_MAX_NODES    65536u
-#define FG_ONNX_MAX_VALUES   (1u << 19)	  /* named ones */
-#define FG_ONNX_MAX_PORTS    256u	  /* inputs; outputs */
-#define FG_ONNX_FILE	     "model.onnx" /* in a version's directory */
+#define FG_ONNX_MAX_VALUES   (1u << 19) /* named ones */
+#define FG_ONNX_MAX_PORTS    256u	/* inputs; outputs */
 
 /*
  * Reads a ModelProto of `size` bytes. *graph points into `bytes`, which must stay as they are

@@ -17,12 +17,6 @@ enum {
 	ENTRY_VALUE = 2,
 };
 
-static const size_t element_bytes[] = {
-	[FG_ELEMENT_F32] = sizeof(float),
-	[FG_ELEMENT_I64] = sizeof(int64_t),
-	[FG_ELEMENT_TEXT] = sizeof(struct fg_text),
-};
-
 /* What was found in a TensorProto, before its data is looked at. */
 struct raw_tensor {
 	struct fg_pb message;
@@ -171,7 +165,7 @@ static int gather(struct fg_pb message, uint32_t number, uint64_t type, char *to
 		  size_t *count)
 {
 	const struct fg_onnx_type *info = fg_onnx_type(type);
-	size_t width = element_bytes[info->element];
+	size_t width = fg_element_bytes(info->element);
 	struct fg_pb_numbers numbers;
 	struct fg_pb_field field;
 	uint64_t bits;
@@ -212,7 +206,7 @@ static int take_raw(const struct raw_tensor *raw, const uint8_t *bytes, struct f
 		    struct fg_tensor *tensor, struct fg_error *error)
 {
 	uint32_t width = fg_onnx_type(raw->type)->bytes;
-	size_t to_width = element_bytes[tensor->element];
+	size_t to_width = fg_element_bytes(tensor->element);
 	char *to;
 
 	if (raw->type == FG_ONNX_FLOAT || raw->type == FG_ONNX_INT64) {
@@ -276,7 +270,7 @@ static int take_listed(const struct raw_tensor *raw, struct fg_arena *arena,
 	int result = 0;
 
 	if (plausible) {
-		to = fg_arena_alloc(arena, tensor->count, element_bytes[tensor->element]);
+		to = fg_arena_alloc(arena, tensor->count, fg_element_bytes(tensor->element));
 		if (!to)
 			return fg_error_set(error, -ENOMEM, "%s: out of memory", raw->label);
 		result = gather(raw->message, fg_onnx_type(raw->type)->field, raw->type, to,
@@ -349,7 +343,7 @@ int fg_onnx_read_list(struct fg_pb message, uint32_t number, uint64_t type, stru
 	out->rank = 1;
 	out->dims[0] = (int64_t)count;
 	out->count = count;
-	to = fg_arena_alloc(arena, count, element_bytes[out->element]);
+	to = fg_arena_alloc(arena, count, fg_element_bytes(out->element));
 	if (!to)
 		return -ENOMEM;
 	out->data = to;

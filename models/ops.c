@@ -20,6 +20,12 @@ const struct fg_op *fg_op_find(struct fg_text domain, struct fg_text name)
 	return NULL;
 }
 
+bool fg_op_takes_merged(const struct fg_op *op)
+{
+	return strcmp(op->name, "MatMul") == 0 || strcmp(op->name, "Reshape") == 0 ||
+	       strcmp(op->name, "Identity") == 0;
+}
+
 /* Names, or beginnings of names (with a *), of one kind; the first that fits counts. */
 static const struct {
 	const char *names;

@@ -8,6 +8,7 @@
 #ifndef FG_MODELS_OPS_H
 #define FG_MODELS_OPS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "models/error.h"
 #include "models/graph.h"
@@ -43,6 +44,9 @@ extern const struct fg_op fg_ops_shape[];
 
 /* NULL: no such operator here. An empty domain and "ai.onnx" are the same. */
 const struct fg_op *fg_op_find(struct fg_text domain, struct fg_text name);
+
+/* True when the operator only looks at its inputs' last dimension (struct fg_ir_value, merged). */
+bool fg_op_takes_merged(const struct fg_op *op);
 
 /* What to do instead of an operator that is not understood, for errors: one phrase. */
 const char *fg_op_advice(struct fg_text domain, struct fg_text name);

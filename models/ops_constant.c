@@ -111,11 +111,12 @@ static struct fg_ir_value integer_range(struct fg_lower *at, const struct fg_ir_
 
 static struct fg_ir_value float_range(struct fg_lower *at, const struct fg_ir_value *bounds)
 {
-	float start = *fg_lower_floats(at, bounds[0]), delta = *fg_lower_floats(at, bounds[2]);
+	float start = fg_tensor_f32(bounds[0].constant, 0);
+	float limit = fg_tensor_f32(bounds[1].constant, 0);
+	float delta = fg_tensor_f32(bounds[2].constant, 0), *numbers;
 	struct fg_tensor out = {.element = FG_ELEMENT_F32, .rank = 1};
-	float *numbers;
 
-	out.count = range_count(at, start, *fg_lower_floats(at, bounds[1]), delta);
+	out.count = range_count(at, start, limit, delta);
 	out.dims[0] = (int64_t)out.count;
 	out.data = numbers = fg_lower_alloc(at, out.count, sizeof(*numbers));
 	for (size_t i = 0; numbers && i < out.count; i++)

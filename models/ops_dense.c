@@ -131,6 +131,8 @@ static int lower_matmul(struct fg_ir *ir, const struct fg_node *node, struct fg_
 	if ((row && !a.constant) || (column && !b.constant))
 		fg_lower_fail(&at, "an input is one number for each row of the batch: rows would "
 				   "be mixed");
+	if (b.merged || (a.merged && (!b.constant || b.rank != 2)))
+		fg_lower_fail(&at, "rows of a batch would be mixed");
 	if (row)
 		a = fg_lower_unsqueeze(&at, a, 0);
 	if (column)
@@ -142,6 +144,7 @@ static int lower_matmul(struct fg_ir *ir, const struct fg_node *node, struct fg_
 		out = drop_axis(&at, out, out.rank - 1);
 	if (row)
 		out = drop_axis(&at, out, out.rank - 1 - !column);
+	out.merged = a.merged;
 	return fg_lower_done(&at, out);
 }
 

@@ -4,6 +4,8 @@
 #include <string.h>
 #include "models/ops_lower.h"
 
+#define MAX_EXACT (1 << 24) /* up to here, f32 holds every whole number */
+
 void fg_lower_fail(struct fg_lower *at, const char *format, ...)
 {
 	char text[sizeof(at->error->text)];
@@ -181,6 +183,22 @@ const float *fg_lower_floats(struct fg_lower *at, struct fg_ir_value constant)
 	if (!at->result)
 		at->result = fg_ir_floats(at->ir, at->node, &constant, &floats, at->error);
 	return at->result ? NULL : floats;
+}
+
+float fg_lower_exact(struct fg_lower *at, int64_t number)
+{
+	if (number < -MAX_EXACT || number > MAX_EXACT)
+		fg_lower_fail(at, "%lld is too large: whole numbers up to 2^24 are exact",
+			      (long long)number);
+	return (float)number;
+}
+
+const float *fg_lower_exact_floats(struct fg_lower *at, struct fg_ir_value constant)
+{
+	for (size_t i = 0;
+	     !at->result && fg_lower_is_i64(&constant) && i < constant.constant->count; i++)
+		fg_lower_exact(at, fg_tensor_i64(constant.constant, i));
+	return fg_lower_floats(at, constant);
 }
 
 uint32_t fg_lower_axis(struct fg_lower *at, int64_t axis, uint32_t rank)

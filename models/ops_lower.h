@@ -70,6 +70,10 @@ bool fg_lower_is_i64(const struct fg_ir_value *value);	 /* an I64 constant */
 bool fg_lower_is_whole(const struct fg_ir_value *value); /* integers or truths in the model */
 /* The numbers of a constant as f32; NULL after a failure. */
 const float *fg_lower_floats(struct fg_lower *at, struct fg_ir_value constant);
+/* A label or an id as f32, and the same of a constant: refused where a whole number is too large to
+ * be exact. */
+float fg_lower_exact(struct fg_lower *at, int64_t number);
+const float *fg_lower_exact_floats(struct fg_lower *at, struct fg_ir_value constant);
 /* `axis` of a tensor of that rank, counted from 0; negative ones count from the end. */
 uint32_t fg_lower_axis(struct fg_lower *at, int64_t axis, uint32_t rank);
 /* The same, but refused where it is the batch of a batched value. */

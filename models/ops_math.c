@@ -173,8 +173,10 @@ static int lower_div(struct fg_ir *ir, const struct fg_node *node, struct fg_err
 
 	/* Both have one type. Quotients of whole numbers below 2^24 that are not whole are not
 	 * rounded to whole ones, so the result is exact. */
-	if (!out.constant && (fg_lower_is_whole(&a) || fg_lower_is_whole(&b)))
-		out = fg_lower_unary(&at, FG_ACTIVATION_TRUNC, out);
+	if (!out.constant && (fg_lower_is_whole(&a) || fg_lower_is_whole(&b))) {
+		out.whole = false;
+		out = fg_lower_to_whole(&at, out);
+	}
 	return fg_lower_done(&at, out);
 }
 
@@ -189,6 +191,7 @@ static int lower_pow(struct fg_ir *ir, const struct fg_node *node, struct fg_err
 		out = fg_lower_binary(&at, FG_STEP_MUL, base, base);
 	else
 		out = fg_lower_binary(&at, FG_STEP_POW, base, power);
+	out.whole = out.whole && number && *number == 2; /* else a root, say, of a whole number */
 	return fg_lower_done(&at, fg_lower_is_whole(&base) ? fg_lower_to_whole(&at, out) : out);
 }
 

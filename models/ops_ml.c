@@ -138,8 +138,8 @@ static int lower_feature_extractor(struct fg_ir *ir, const struct fg_node *node,
 		out.labels = x.constant;
 		return fg_lower_done(&at, out);
 	}
-	out = fg_lower_embed(&at, out, fg_lower_floats(&at, x), at.result ? 0 : x.constant->count,
-			     1);
+	out = fg_lower_embed(&at, out, fg_lower_exact_floats(&at, x),
+			     at.result ? 0 : x.constant->count, 1);
 	out.whole = fg_lower_is_i64(&x);
 	return fg_lower_done(&at, fg_lower_reshape(&at, out, 1, &batch));
 }
@@ -253,8 +253,8 @@ static struct fg_ir_value label_of(struct fg_lower *at, struct fg_ir_value numbe
 		number.labels = labels.constant;
 		return number;
 	}
-	number = fg_lower_embed(at, number, fg_lower_floats(at, labels), (uint32_t)labels.dims[0],
-				1);
+	number = fg_lower_embed(at, number, fg_lower_exact_floats(at, labels),
+				(uint32_t)labels.dims[0], 1);
 	number.whole = true;
 	return fg_lower_reshape(at, number, 1, &batch);
 }

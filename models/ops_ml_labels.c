@@ -7,18 +7,7 @@
 #include "models/ops.h"
 #include "models/ops_lower.h"
 
-#define MAX_DIGITS 24	     /* of an int64 */
-#define MAX_EXACT  (1 << 24) /* up to here, f32 holds every whole number */
-
-/* The numbers of a constant; whole ones must be exact as f32. */
-static const float *exact_floats(struct fg_lower *at, struct fg_ir_value list)
-{
-	for (size_t i = 0; !at->result && fg_lower_is_i64(&list) && i < list.constant->count; i++)
-		if (llabs(fg_tensor_i64(list.constant, i)) > MAX_EXACT)
-			fg_lower_fail(at, "%lld is too large: whole numbers up to 2^24 are exact",
-				      (long long)fg_tensor_i64(list.constant, i));
-	return fg_lower_floats(at, list);
-}
+#define MAX_DIGITS 24 /* of an int64 */
 
 /* ---- LabelEncoder ---- */
 
@@ -64,6 +53,7 @@ static struct otherwise otherwise_of(struct fg_lower *at, struct fg_ir_value val
 	const struct fg_attribute *tensor = fg_node_attribute(at->node, "default_tensor");
 	struct otherwise out = {0};
 	struct fg_ir_value value;
+	const float *number;
 
 	if (tensor && tensor->kind == FG_ATTRIBUTE_TENSOR) {
 		value = fg_lower_tensor(at, tensor->tensor);
@@ -72,13 +62,13 @@ static struct otherwise otherwise_of(struct fg_lower *at, struct fg_ir_value val
 			fg_lower_fail(at, "default_tensor must be one value of the others' type");
 		else if (!at->result && is_text(&value))
 			out.text = fg_tensor_text(value.constant, 0);
-		else if (!at->result)
-			out.number = *exact_floats(at, value);
+		else if ((number = fg_lower_exact_floats(at, value)))
+			out.number = *number;
 		return out;
 	}
 	out.text = fg_lower_text(at, "default_string", "_Unused");
 	if (fg_lower_is_i64(&values))
-		out.number = (float)fg_lower_int(at, "default_int64", -1);
+		out.number = fg_lower_exact(at, fg_lower_int(at, "default_int64", -1));
 	else
 		out.number = fg_lower_float(at, "default_float", -0.0f);
 	return out;
@@ -175,7 +165,8 @@ static struct fg_ir_value encode_numbers(struct fg_lower *at, struct fg_ir_value
 {
 	const size_t count = values.constant->count;
 	const bool texts = is_text(&values);
-	const float *from = exact_floats(at, keys), *to = texts ? NULL : exact_floats(at, values);
+	const float *from = fg_lower_exact_floats(at, keys),
+		    *to = texts ? NULL : fg_lower_exact_floats(at, values);
 	struct pair *pairs = fg_lower_alloc(at, count, sizeof(*pairs));
 	struct fg_ir_value out;
 
@@ -205,7 +196,7 @@ static struct fg_ir_value encode_texts(struct fg_lower *at, struct fg_ir_value i
 {
 	const struct fg_tensor *labels = in.labels;
 	const bool texts = is_text(&values);
-	const float *to = texts ? NULL : exact_floats(at, values);
+	const float *to = texts ? NULL : fg_lower_exact_floats(at, values);
 	struct fg_tensor *renamed = fg_lower_alloc(at, 1, sizeof(*renamed));
 	struct fg_text *names = fg_lower_alloc(at, labels->count, sizeof(*names));
 	float *table = fg_lower_alloc(at, labels->count, sizeof(*table));
@@ -306,13 +297,12 @@ static int lower_one_hot_encoder(struct fg_ir *ir, const struct fg_node *node,
 		in.labels = NULL;
 	else if (!at.result)
 		in = fg_lower_to_whole(&at, fg_lower_input(&at, 0));
-	exact_floats(&at, cats);
+	fg_lower_exact_floats(&at, cats);
 	out = fg_lower_binary(&at, FG_STEP_EQUAL, fg_lower_unsqueeze(&at, in, in.rank), cats);
 	out.whole = false;
 	return fg_lower_done(&at, out);
 }
 
-/* The scores as they are: their classes are the columns, in this order. */
 /* Class labels as texts. */
 static const struct fg_tensor *texts_of(struct fg_lower *at, const struct fg_tensor *classes)
 {
@@ -332,6 +322,7 @@ static const struct fg_tensor *texts_of(struct fg_lower *at, const struct fg_ten
 	return texts;
 }
 
+/* The scores as they are: their classes are the columns, in this order. */
 static int lower_zip_map(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};

@@ -54,7 +54,7 @@ static int lower_split(struct fg_ir *ir, const struct fg_node *node, struct fg_e
 		else if (fg_ir_wanted(ir, node, i))
 			fg_lower_set(&at, i,
 				     fg_lower_take_range(&at, x, axis, first, 1, (uint32_t)length));
-		first += length;
+		first += at.result ? 0 : length;
 	}
 	if (first != all)
 		fg_lower_fail(&at, "the parts have %lld elements, there are %lld", (long long)first,
@@ -186,7 +186,7 @@ static struct fg_ir_value gather_computed(struct fg_lower *at, struct fg_ir_valu
 	if (cols > FG_IR_MAX_COLS)
 		fg_lower_fail(at, "%llu columns for each index, at most %u are possible",
 			      (unsigned long long)cols, FG_IR_MAX_COLS);
-	out = fg_lower_embed(at, indices, fg_lower_floats(at, table), (uint32_t)table.dims[0],
+	out = fg_lower_embed(at, indices, fg_lower_exact_floats(at, table), (uint32_t)table.dims[0],
 			     (uint32_t)cols);
 	out.whole = fg_lower_is_i64(&table);
 	return put_dims(at, out, &indices, &table, 0);

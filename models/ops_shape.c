@@ -77,6 +77,21 @@ static void reshape_dims(struct fg_lower *at, const struct fg_ir_value *x,
 			      (unsigned long long)known, (unsigned long long)total);
 }
 
+/* (batch, ..., k) becomes (-1, k). */
+static bool merges(const struct fg_ir_value *x, struct fg_lower_list target)
+{
+	return !x->constant && x->rank > 2 && target.count == 2 && target.at[0] == -1 &&
+	       target.at[1] == x->dims[x->rank - 1] && target.at[1] != x->cols;
+}
+
+/* Dimensions that are "as before" would be those of all rows together. */
+static void check_parted(struct fg_lower *at, struct fg_lower_list target, bool allow_zero)
+{
+	for (uint32_t i = 0; i < target.count && !allow_zero; i++)
+		if (target.at[i] == 0)
+			fg_lower_fail(at, "takes a dimension over from rows that are mixed");
+}
+
 static int lower_reshape(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
@@ -88,6 +103,12 @@ static int lower_reshape(struct fg_ir *ir, const struct fg_node *node, struct fg
 	if (target.count > FG_GRAPH_MAX_RANK)
 		fg_lower_fail(&at, "%u dimensions, at most %d are possible", target.count,
 			      FG_GRAPH_MAX_RANK);
+	if (x.merged)
+		check_parted(&at, target, allow_zero);
+	if (!at.result && merges(&x, target)) {
+		x.merged = true;
+		return fg_lower_done(&at, x);
+	}
 	if (!at.result)
 		reshape_dims(&at, &x, target, allow_zero, dims);
 	return fg_lower_done(&at, fg_lower_reshape(&at, x, target.count, dims));

@@ -103,6 +103,9 @@ static int merge_affine(struct fg_optimizer *optimizer, struct fg_ir_step *step,
 	for (size_t i = 0; i < cols; i++) {
 		scale[i] = scale_at(&first, i) * scale_at(last, i);
 		shift[i] = fmaf(shift_at(&first, i), scale_at(last, i), shift_at(last, i));
+		/* + 0 would make 0 of a product that is -0. */
+		if (!first.shift && !last->shift)
+			shift[i] = -0.0f;
 	}
 	if (!all_finite(scale, cols) || !all_finite(shift, cols))
 		return 0;

@@ -16,9 +16,10 @@ struct link {
 	float scale, shift; /* or alpha, beta */
 };
 
+/* Never where b is 0 or infinite, as a gain or its inverse can be: nothing is near that. */
 static bool near(float a, float b)
 {
-	return fabsf(a - b) <= 1e-5f * fabsf(b);
+	return isnormal(b) && fabsf(a - b) <= 1e-5f * fabsf(b);
 }
 
 static bool same_span(struct fg_ir_span a, struct fg_ir_span b)
@@ -174,12 +175,13 @@ static bool match_chain(const struct link *links, int count, struct link *found,
 		return near(last->scale, 1.0f / 6) && near(last->shift, 0.5f);
 	if (count == 2 && last->activation == FG_ACTIVATION_CLIP) {
 		*gain = last->shift;
-		return last->scale == 0.0f &&
+		return last->scale == 0.0f && last->shift > 0 &&
 		       is_affine(&links[0], last->shift / 6, last->shift / 2);
 	}
 	if (count == 3 && links[1].activation == FG_ACTIVATION_CLIP && last->shift == 0.0f) {
 		*gain = last->scale * links[1].shift;
 		return last->activation == FG_ACTIVATION_NONE && links[1].scale == 0.0f &&
+		       links[1].shift > 0 &&
 		       is_affine(&links[0], links[1].shift / 6, links[1].shift / 2);
 	}
 	*found = (struct link){FG_ACTIVATION_GELU, 0, 0};
@@ -245,7 +247,7 @@ int fg_optimize_pattern(struct fg_optimizer *optimizer, struct fg_ir_step *step)
 	struct fg_ir_step *behind;
 	struct link found, link;
 	struct fg_ir_span x = step->in;
-	float gain;
+	float gain = 1.0f;
 	int result;
 
 	if (step->kind != FG_STEP_MUL || step->constant)

@@ -3,6 +3,15 @@
 #include <string.h>
 #include "models/pack.h"
 
+const char *fg_weights_name(enum fg_weights format)
+{
+#define NAME(name, label) label,
+	static const char *const names[] = {FG_WEIGHTS(NAME)};
+#undef NAME
+
+	return names[format];
+}
+
 size_t fg_pack_bytes(enum fg_weights format, uint32_t in_cols, uint32_t out_cols)
 {
 	const size_t cols = (size_t)fg_panels(out_cols) * FG_PANEL_COLS;

@@ -45,6 +45,9 @@
 #define FG_PACK_INT8_MAX_COLS (1u << 16) /* of in_cols */
 #define FG_PACK_INT8_MIN_STEP 0x1p-100f
 
+/* "f32", "bf16", "int8". */
+const char *fg_weights_name(enum fg_weights format);
+
 /* Bytes of a packed block, a multiple of 64. in_cols and out_cols 1 .. 2^20. */
 size_t fg_pack_bytes(enum fg_weights format, uint32_t in_cols, uint32_t out_cols);
 

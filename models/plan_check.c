@@ -7,6 +7,10 @@
 #include "models/plan_check.h"
 #include "models/plan_shape.h"
 
+/* Keys of LOOKUP steps beyond those that the plan has room for, as steps may share them: looking
+ * through them takes some 10 ms. */
+#define MOST_SHARED_KEYS (1u << 24)
+
 /* Columns of places that hold something, as one line of numbers: the output's columns first, then
  * those of buffer 0, and so on. Intervals are sorted and apart; one may reach over several places,
  * which does no harm, as spans are held to their own place. */
@@ -24,6 +28,7 @@ struct check {
 		uint32_t cols;
 	} places[FG_PLACE_BUFFER + FG_PLAN_MAX_BUFFERS];
 	uint32_t place_count;
+	uint64_t keys; /* of the LOOKUP steps so far */
 	struct written written;
 };
 
@@ -271,6 +276,7 @@ static void find_places(struct check *check)
 
 	memset(check->places, 0, sizeof(check->places));
 	check->written.count = 0;
+	check->keys = 0;
 	check->place_count = FG_PLACE_BUFFER + header->buffer_count;
 	check->places[FG_PLACE_INPUT].cols = header->in_cols;
 	check->places[FG_PLACE_OUTPUT].cols = header->out_cols;
@@ -418,7 +424,7 @@ static bool int8_in_range(const int8_t *weights, uint64_t bytes)
 static bool int8_ok(const struct fg_plan_step *step, const int8_t *weights)
 {
 	const uint64_t cols = (uint64_t)fg_panels(step->out_cols) * FG_PANEL_COLS;
-	const uint64_t bytes = (uint64_t)(step->in_cols + 3) / 4 * 4 * cols;
+	const uint64_t bytes = fg_pack_panels_bytes(FG_WEIGHTS_INT8, step->in_cols, step->out_cols);
 	const int32_t *sums = (const int32_t *)(weights + bytes) + cols;
 	const int64_t most = FG_PACK_INT8_MOST * (int64_t)step->in_cols;
 
@@ -504,9 +510,14 @@ static int check_steps(struct check *check, struct fg_error *error)
 
 	for (uint32_t i = 0; i < check->header->step_count; i++) {
 		const struct fg_plan_step *step = &steps[i];
-		const char *reason = why_not(check, step);
+		const char *reason;
 		uint64_t begin;
 
+		check->keys += step->kind == FG_STEP_LOOKUP ? step->entries : 0;
+		if (check->keys > check->header->size / sizeof(float) + MOST_SHARED_KEYS)
+			reason = "has more keys with those before it than can be looked through";
+		else
+			reason = why_not(check, step);
 		if (reason)
 			return bad(error, "step %u: %s", i, reason);
 		begin = check->places[step->out.place].begin + step->out.first;

@@ -17,7 +17,8 @@
  * output is written; what kernels use to find memory (the indices of COLUMNS) or rely on (sorted
  * keys, the range of INT8 weights) holds. Else -EINVAL with *error.
  *
- * Allocates nothing. Time: that of the digest, and at most that of running one row.
+ * Allocates nothing. Time: that of the digest, at most that of running one row, and that of reading
+ * the keys of all LOOKUP steps, which are no more than the plan has room for and 2^24.
  */
 int fg_plan_check(const void *bytes, size_t size, struct fg_error *error);
 

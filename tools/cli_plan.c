@@ -53,21 +53,14 @@ static void find_packer(char path[PATH_MAX])
 static void run_packer(const char *path, const char *weights, int output, int errors)
 {
 	char packer[PATH_MAX], output_fd[16], error_fd[16];
-	const char *argv[] = {"flipgate-pack",
-			      "--output-fd",
-			      output_fd,
-			      "--error-fd",
-			      error_fd,
-			      path,
-			      NULL,
-			      NULL,
-			      NULL};
+	/* Options first: a path may begin with a dash. */
+	const char *argv[] = {
+		"flipgate-pack", "--output-fd",		 output_fd, "--error-fd", error_fd,
+		"--weights",	 weights ? weights : "", "--",	    path,	  NULL};
 	int quiet = open("/dev/null", O_WRONLY);
 
-	if (weights) {
-		argv[6] = "--weights";
-		argv[7] = weights;
-	}
+	if (!weights)
+		memmove(&argv[5], &argv[7], 3 * sizeof(argv[0]));
 	find_packer(packer);
 	snprintf(output_fd, sizeof(output_fd), "%d", output);
 	snprintf(error_fd, sizeof(error_fd), "%d", errors);

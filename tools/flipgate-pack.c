@@ -15,6 +15,7 @@
 #include "models/file.h"
 #include "models/golden.h"
 #include "models/model.h"
+#include "models/pack.h"
 #include "models/plan.h"
 #include "models/plan_format.h"
 #include "userspace/shared/sandbox.h"
@@ -108,12 +109,8 @@ static int fail(const struct options *options, int status, const struct fg_error
 
 static int find_format(const char *name, enum fg_weights *format)
 {
-#define NAME(upper, label) label,
-	static const char *const names[] = {FG_WEIGHTS(NAME)};
-#undef NAME
-
 	for (uint32_t i = 0; i < FG_WEIGHTS_COUNT; i++) {
-		if (strcmp(name, names[i]) == 0) {
+		if (strcmp(name, fg_weights_name(i)) == 0) {
 			*format = i;
 			return 0;
 		}

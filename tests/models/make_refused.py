@@ -196,13 +196,13 @@ def columns_become_rows():
                  {"w": weights(4, 2), "shape": numbers(-1, 1)}, ["n", 4], ["m", 1])
 
 
-@case("node 'Tensordot/Reshape' (Reshape)")
+@case("node 'over rows' (ReduceMax)")
 def merged_rows():
-    """Rows and an inner dimension become one, as tf2onnx does for a Dense layer on (n, 3, 4)."""
-    return model([node("Reshape", ["x", "flat"], ["rows"], name="Tensordot/Reshape"),
-                  node("MatMul", ["rows", "w"], ["h"]), node("Reshape", ["h", "shape"], ["y"])],
-                 {"w": weights(4, 2), "flat": numbers(-1, 4), "shape": numbers(-1, 3, 2)},
-                 ["n", 3, 4], ["n", 3, 2])
+    """Rows and an inner dimension become one, and stay so (around a MatMul alone they may)."""
+    return model([node("Reshape", ["x", "flat"], ["rows"]),
+                  node("ReduceMax", ["rows"], ["h"], name="over rows", axes=[1], keepdims=1),
+                  node("Reshape", ["h", "shape"], ["y"])],
+                 {"flat": numbers(-1, 4), "shape": numbers(-1, 3)}, ["n", 3, 4], ["n", 3])
 
 
 @case("node 'gram' (Gemm)")

@@ -145,6 +145,13 @@ def reshape():
 
 
 @case
+def dense_3d():
+    """Dense layers on three dimensions: a MatMul between two Reshapes (Tensordot)."""
+    return keras.Sequential([layers.Input((3, 4)), dense(5, "relu"), dense(2, "tanh"),
+                             layers.Flatten(), dense(3)]), floats(3, 4)
+
+
+@case
 def embedding_pool():
     """The tutorials' text classifier: Embedding, GlobalAveragePooling1D, Dense."""
     ids = GENERATOR.integers(0, 20, (ROWS, 6)).astype(numpy.int32)

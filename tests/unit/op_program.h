@@ -7,7 +7,7 @@
  * attributes. Inputs are names; "#1,2" is a constant list of integers, "#1" a list of one, "##1" a
  * single integer; "$1,2.5" and "$$2.5" are the same in float; "'a','b'" is a list of texts; "-" is
  * left out. Attributes: axis=1, alpha=0.5 (float for the '.'), perm=[0,1], norm='L1',
- * keys_strings=['a','b']. Outputs of the model are the names that start with y.
+ * keys_strings=['a','b'], default_tensor=#-1. Outputs of the model are the names that start with y.
  *
  * Inputs of the model and one row of it: x (N, 4) = 1 -2 3 0.5; z (N, 2, 3) = 1 2 3 4 5 6; v (N) =
  * 7; i (N, 2), integers = 2 0. Constants: w (4, 3) = 1 .. 12; k (2, 2, 3) = 1 .. 12.
@@ -107,6 +107,17 @@ static inline void op_constant(struct op_program *program, const char *name)
 			count * sizeof(float));
 }
 
+/* One integer as a tensor. */
+static inline void op_tensor(struct writer *attributes, const char *name, int64_t number)
+{
+	static struct writer tensor;
+
+	tensor.length = 0;
+	tensor_head(&tensor, NULL, ONNX_INT64, DIMS(1));
+	put_int(&tensor, 7, (uint64_t)number);
+	attribute_tensor(attributes, name, &tensor);
+}
+
 static inline void op_attribute(struct writer *attributes, const char *name, const char *value)
 {
 	bool list = *value == '[', real = strpbrk(value, ".n") != NULL;
@@ -114,6 +125,10 @@ static inline void op_attribute(struct writer *attributes, const char *name, con
 	float floats[OP_LIST];
 	char words[128];
 
+	if (*value == '#') {
+		op_tensor(attributes, name, strtoll(value + 1, NULL, 10));
+		return;
+	}
 	value += list;
 	if (*value == '\'') {
 		op_words(value, words);

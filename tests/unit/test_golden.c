@@ -189,6 +189,7 @@ static void bad_npz_is_refused(void **state)
 		{"inputs.npy", "<f4", "(2, 3)", "cut short", 20},
 		{"inputs.npy", ">f4", "(2, 3)", "element type '>f4'", 24},
 		{"inputs.npy", "<f2", "(2, 3)", "float16", 24},
+		{"tolerance.npy", "<f2", "()", "float16", 2},
 		{"inputs.npy", "|O", "(2, 3)", "element type '|O'", 24},
 		{"inputs.npy", "<f4", "()", "must hold 1 to", 4},
 		{"inputs.npy", "<f4", "(99999999999, 99999999999)", "overflow", 4},

@@ -14,6 +14,9 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "models/inspect.h"
+#include "tests/unit/plan_fixture.h"
+
 #define DIGITS "tests/data/digits/2"
 
 /* What `flipgate ARGUMENTS` prints, both streams; the caller frees it. */
@@ -96,6 +99,32 @@ static void classes_have_names(void **state)
 		      "\"named_columns\":true,\"labels\":[\"-1\",\"1\",\"3\"]");
 }
 
+/* Class labels come from the model file: they must not command the terminal. */
+static void labels_are_only_text(void **state)
+{
+	struct fixture *fixture = *state;
+	char *label = fixture->bytes + ports(fixture)[2].labels, *text = NULL;
+	struct fg_inspect_times times = {.step_us = calloc(STEPS, sizeof(*times.step_us))};
+	struct fg_error error;
+	struct fg_plan plan;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	assert_non_null(out);
+	assert_non_null(times.step_us);
+	memcpy(label, "a\x1bt", 3);	       /* was "cat" */
+	memcpy(label + 4, "\xc2\x9b\x7fg", 4); /* was "dog", the o of two bytes */
+	seal(fixture);
+	if (fg_plan_open(&plan, fixture->bytes, fixture->size, &error))
+		fail_msg("%s", error.text);
+	fg_inspect_text(&plan, &times, out);
+	fclose(out);
+	if (!strstr(text, ": a?t, ??g, \n"))
+		fail_msg("%s", text);
+	free(text);
+	fg_inspect_times_free(&times);
+}
+
 static void pictures_are_drawn(void **state)
 {
 	char *text = flipgate("inspect " DIGITS " --output svg", 0);
@@ -140,9 +169,13 @@ static void rows_are_verified(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(text_says_what_is_done), cmocka_unit_test(json_says_the_same),
-		cmocka_unit_test(classes_have_names),	  cmocka_unit_test(pictures_are_drawn),
-		cmocka_unit_test(others_are_refused),	  cmocka_unit_test(rows_are_verified),
+		cmocka_unit_test(text_says_what_is_done),
+		cmocka_unit_test(json_says_the_same),
+		cmocka_unit_test(classes_have_names),
+		cmocka_unit_test(pictures_are_drawn),
+		cmocka_unit_test_setup_teardown(labels_are_only_text, set_up, tear_down),
+		cmocka_unit_test(others_are_refused),
+		cmocka_unit_test(rows_are_verified),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* models/keras*: which nodes each layer becomes, and for each thing that is refused, that the
- * reason names it. What the layers compute is held to Keras in test_keras_files.c. */
+ * reason names it. What the layers compute is held to Keras in test_compile_files.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
+#include "models/compile.h"
 #include "models/keras.h"
 #include "models/ops.h"
+#include "models/plan.h"
 #include "tests/unit/keras_writer.h"
 
 /* ---- helpers ---- */
@@ -176,6 +178,65 @@ static void graphs_are_followed(void **state)
 		     "Mean ");
 	assert_nodes(FUNCTIONAL("max", KERAS_CALLED("Maximum", "max", "", "[" X ", " X ", " X "]")),
 		     "Max ");
+}
+
+/* One row, 0 1 2 5, through the model. */
+static void assert_gives(const char *config, const char *wanted)
+{
+	const float in[4] = {0, 1, 2, 5};
+	struct fg_error error = {""};
+	char found[128] = "";
+	struct fg_graph graph;
+	struct fg_plan plan;
+	float out[4];
+	void *bytes, *scratch;
+	size_t size;
+
+	if (parse_config(config, &graph, &error) ||
+	    fg_compile(&graph, NULL, NULL, &bytes, &size, &error) ||
+	    fg_plan_open(&plan, bytes, size, &error))
+		fail_msg("refused: %s", error.text);
+	assert_in_range(plan.out_cols, 1, 4);
+	scratch = aligned_alloc(64, fg_plan_scratch_bytes(&plan, 1) + 64);
+	fg_plan_run(&plan, in, 1, out, scratch);
+	for (uint32_t i = 0; i < plan.out_cols; i++)
+		sprintf(found + strlen(found), "%g ", out[i]);
+	assert_string_equal(found, wanted);
+	assert_int_equal(graph.inputs[0].element, FG_ELEMENT_I64);
+	free(scratch);
+	free(bytes);
+	fg_graph_free(&graph);
+}
+
+/* Keras computes with whole inputs as with floats: only ONNX rounds their quotients. */
+static void whole_inputs_become_floats(void **state)
+{
+#define WHOLE(shape)                                                                               \
+	"{\"class_name\": \"InputLayer\", \"config\": {\"name\": \"x\", \"batch_shape\": "         \
+	"[null, " shape "], \"dtype\": \"int32\"}, \"name\": \"x\", \"inbound_nodes\": []}, "
+	(void)state;
+	assert_gives(KERAS_SEQUENTIAL(WHOLE("4") KERAS_LAYER("Normalization", "a",
+							     ", \"axis\": -1, \"mean\": 1, "
+							     "\"variance\": 4")),
+		     "-0.5 0 0.5 2 ");
+	assert_gives(KERAS_FUNCTIONAL("[[\"x\", 0, 0]]", "[[\"a\", 0, 0]]",
+				      WHOLE("4") KERAS_CALLED(
+					      "Divide", "a", "",
+					      "{\"args\": [" TENSOR("x", "0") ", 4], "
+									      "\"kwargs\": {}}")),
+		     "0 0.25 0.5 1.25 ");
+	assert_gives(KERAS_SEQUENTIAL(WHOLE("2, 2") KERAS_LAYER("GlobalAveragePooling1D", "a", "")),
+		     "1 3 ");
+	assert_gives(KERAS_SEQUENTIAL(WHOLE("4, 1") KERAS_LAYER("GlobalAveragePooling1D", "a", "")),
+		     "2 ");
+	assert_gives(
+		KERAS_SEQUENTIAL(WHOLE("4") KERAS_LAYER(
+			"Rescaling", "a",
+			", \"scale\": 0.5, \"offset\": 0") ", " KERAS_LAYER("Normalization", "b",
+									    ", \"axis\": -1, "
+									    "\"mean\": 1, "
+									    "\"variance\": 4")),
+		"-0.5 -0.25 0 0.75 ");
 }
 
 /* Shapes, types and names of inputs and outputs; variables are read. */
@@ -350,6 +411,23 @@ static void wrong_variables_are_refused(void **state)
 	assert_refused(ONE_OF("4, 4, 4", "PReLU", "alpha", ""), "shape (4)", "asks for (4, 4, 4)");
 	assert_refused(ONE("Normalization", "alpha", ", \"axis\": -1"), "'alpha' (Normalization)",
 		       "asks for 3");
+}
+
+/* A layer's variables fit its first call, and so must its others. */
+static void calls_of_other_shapes_are_refused(void **state)
+{
+#define SHARED(class, name, config)                                                                \
+	KERAS_FUNCTIONAL("[[\"x\", 0, 0]]", "[[\"" name "\", 1, 0]]",                              \
+			 KERAS_INPUT("2, 4") ", " KERAS_CALLED(                                    \
+				 "Reshape", "r", ", \"target_shape\": [1, 8]",                     \
+				 CALL_X) ", " KERAS_CALLED(class, name, config,                    \
+							   CALL_X ", [" OF("r") "]"))
+	(void)state;
+	assert_refused(SHARED("BatchNormalization", "bn",
+			      ", \"axis\": 2, \"epsilon\": 0.001, \"scale\": false, "
+			      "\"center\": false"),
+		       "'bn' (BatchNormalization)", "another shape");
+	assert_refused(SHARED("Dense", "fc", DENSE_4 "null"), "'fc' (Dense)", "another shape");
 }
 
 /* What a mask would change cannot be served; what drops it can. */
@@ -536,6 +614,7 @@ int main(void)
 		cmocka_unit_test(layers_become_nodes),
 		cmocka_unit_test(activations_become_nodes),
 		cmocka_unit_test(graphs_are_followed),
+		cmocka_unit_test(whole_inputs_become_floats),
 		cmocka_unit_test(ports_are_read),
 		cmocka_unit_test(other_layers_are_refused),
 		cmocka_unit_test(odd_models_are_refused),
@@ -543,6 +622,7 @@ int main(void)
 		cmocka_unit_test(odd_configs_are_refused),
 		cmocka_unit_test(odd_norms_and_shapes_are_refused),
 		cmocka_unit_test(wrong_variables_are_refused),
+		cmocka_unit_test(calls_of_other_shapes_are_refused),
 		cmocka_unit_test(masks_are_refused),
 		cmocka_unit_test(odd_graphs_are_refused),
 		cmocka_unit_test(odd_ends_are_refused),

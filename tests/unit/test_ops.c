@@ -53,6 +53,8 @@ static void integers(void **state)
 	(void)state;
 	op_gives("a = Sub i #7; y = Div a #2", "-2 -3");
 	op_gives("a = Add i #5; b = Add i #2; y = Div a b", "1 2");
+	op_gives("a = Div i #2; y = ReduceMean a axes=[1]", "0");
+	op_gives("y = Pow i $$0.5; a = Add i #2; y2 = Pow a $$-1", "1 0 0 0");
 	op_gives("y = Cast x to=7", "1 -2 3 0");
 	op_gives("a = Mul x $$1.9; y = Cast a to=6", "1 -3 5 0");
 	op_gives("y = Cast x to=9", "1 1 1 1");
@@ -112,11 +114,15 @@ static void shapes(void **state)
 	op_gives("a = Reshape z #0,3,-1; y = Slice a #1 #2 #1", "3 4");
 	op_gives("a = Reshape z #-1,6; y = Gather a #0 axis=1", "1");
 	op_gives_at("a = Reshape x #5,2,2; y = Gather a ##1 axis=2", 18, 5, "-2 0.5");
+	op_gives("r = Reshape z #-1,3; m = Reshape $1,0,2 #3,1; p = MatMul r m; "
+		 "y = Reshape p #-1,2",
+		 "7 16");
 	op_gives("a = Reshape v #-1,1; y = Concat a x axis=1", "7 1 -2 3 0.5");
 	op_gives("a = Unsqueeze v #1; y = Mul a x", "7 -14 21 3.5");
 	op_gives("a = Unsqueeze x axes=[-1]; b = Squeeze a axes=[2]; y = Relu b", "1 0 3 0.5");
 	op_gives("a = Flatten z; y = Gather a #5,0 axis=-1", "6 1");
 	op_gives("y = Transpose z perm=[0,2,1]", "1 4 2 5 3 6");
+	op_gives("a = Tile x #1,262144; b = Abs a; y = ReduceMax b axes=[1]", "3");
 	op_gives("y = Tile z #1,2,1", "1 2 3 4 5 6 1 2 3 4 5 6");
 	op_gives("a = Reshape x #0,4,1; y = Expand a #1,1,2", "1 1 -2 -2 3 3 0.5 0.5");
 	op_gives("y y2 = Dropout x; y3 = Identity v", "1 -2 3 0.5 1 1 1 1 7");

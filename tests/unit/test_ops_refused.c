@@ -66,7 +66,10 @@ static void reshapes(void **state)
 	op_refused_at("y = Reshape x #4,-1", 18, 5, "must start with the batch");
 	op_refused("y = Reshape x #0,2,2 allowzero=1", "must start with the batch");
 	op_refused("y = Reshape x #-1", "rows of a batch would be mixed");
-	op_refused("y = Reshape z #-1,3", "makes rows of 3 columns from 6");
+	op_refused("r = Reshape z #-1,3; y = Softmax r", "rows of a batch would be mixed");
+	op_refused("r = Reshape z #-1,3; y = MatMul r $1,0,2", "rows of a batch would be mixed");
+	op_refused("r = Reshape z #-1,3; y = Reshape r #0,6", "rows that are mixed");
+	op_refused("y = Reshape z #-1,2", "makes rows of 2 columns from 6");
 	op_refused("y = Reshape x #-1,5", "makes rows of 5 columns from 4");
 	op_refused("y = Reshape x #0,-1,-1", "makes rows of 0 columns");
 	op_refused("y = Reshape x #0,-1,3", "makes rows of 3 columns");
@@ -195,6 +198,17 @@ static void traditional_models(void **state)
 		   "keys do not fit");
 	op_refused("y = ml.LabelEncoder i keys_int64s=[16777217] values_floats=[1.0]",
 		   "16777217 is too large");
+	op_refused("y = ml.LabelEncoder i keys_int64s=[1] values_int64s=[2] default_int64=16777217",
+		   "16777217 is too large");
+	op_refused("y = ml.LabelEncoder i keys_int64s=[1] values_int64s=[2] "
+		   "default_tensor=#-9223372036854775808",
+		   "-9223372036854775808 is too large");
+	op_refused("y y2 = ml.LinearClassifier x coefficients=[1.0,2.0,3.0,4.0] intercepts=[0.0] "
+		   "classlabels_ints=[1,20260131]",
+		   "20260131 is too large");
+	op_refused("m = ArgMax x axis=1; y = ml.ArrayFeatureExtractor #-16777217,2,3,4 m",
+		   "-16777217 is too large");
+	op_refused("m = ArgMax x axis=1; y = Gather #1,2,3,16777217 m", "16777217 is too large");
 	op_refused("y = ml.ZipMap x classlabels_strings=['a','b']", "2 classes");
 	op_refused("y = ml.FeatureVectorizer x inputdimensions=[3]", "rows of 3 columns");
 	op_refused("y = ml.ArrayFeatureExtractor x #4", "index 4");

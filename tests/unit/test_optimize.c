@@ -198,6 +198,20 @@ static void shared_values_stay(void **state)
 	assert_steps("dense, mul, activation, add");
 }
 
+/* 0 * -2 * 3 is -0, and its reciprocal -infinity. */
+static void zeros_keep_their_sign(void **state)
+{
+	(void)state;
+	begin(8);
+	number("minus_two", -2.0f);
+	number("three", 3.0f);
+	op("Mul", "x minus_two", "a");
+	op("Mul", "a three", "b");
+	op("Reciprocal", "b", "r");
+	op("Sign", "r", "y");
+	assert_steps("affine reciprocal, activation");
+}
+
 static void infinite_constants_stay(void **state)
 {
 	(void)state;
@@ -321,6 +335,31 @@ static void hard_swish(void **state)
 	assert_steps("dense hard_swish");
 }
 
+/* x * clip(x + 3, 0, infinity) * 0, and a factor of 0 inside: no swish at all. */
+static void swish_of_nothing_stays(void **state)
+{
+	(void)state;
+	begin(8);
+	number("three", 3.0f);
+	number("infinity", INFINITY);
+	number("zero", 0.0f);
+	op("Add", "x three", "a");
+	op("Clip", "a zero infinity", "c");
+	op("Mul", "x c", "m");
+	op("Mul", "m zero", "y");
+	assert_steps("add clip, mul, mul");
+	begin(8);
+	number("three", 3.0f);
+	number("six", 6.0f);
+	number("zero", 0.0f);
+	op("Add", "x three", "a");
+	op("Clip", "a zero six", "c");
+	op("Mul", "c zero", "d");
+	op("Mul", "x d", "m");
+	op("Mul", "m three", "y");
+	assert_steps("add clip, mul, mul, mul");
+}
+
 static void mish(void **state)
 {
 	(void)state;
@@ -390,6 +429,7 @@ int main(void)
 		cmocka_unit_test(constants_fold_into_the_layer_behind),
 		cmocka_unit_test(far_means_stay),
 		cmocka_unit_test(shared_values_stay),
+		cmocka_unit_test(zeros_keep_their_sign),
 		cmocka_unit_test(infinite_constants_stay),
 		cmocka_unit_test(residuals_fuse),
 		cmocka_unit_test(two_layers_add_up),
@@ -398,6 +438,7 @@ int main(void)
 		cmocka_unit_test(gelu_with_tanh),
 		cmocka_unit_test(silu_and_swish),
 		cmocka_unit_test(hard_swish),
+		cmocka_unit_test(swish_of_nothing_stays),
 		cmocka_unit_test(mish),
 		cmocka_unit_test(other_products_stay),
 		cmocka_unit_test(concat_costs_nothing),

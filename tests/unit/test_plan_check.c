@@ -213,6 +213,7 @@ static void fields_of_steps_are_checked(void **state)
 	REFUSE(at[EMBED].in_cols = 2, SHAPE);
 	REFUSE(at[EMBED].entries = 0, SHAPE);
 	REFUSE(at[LOOKUP].entries = 0, SHAPE);
+	REFUSE(at[LOOKUP].entries = (1 << 24) + fixture->size / 4 + 1, "has more keys");
 	REFUSE(at[DENSE].entries = 1, SHAPE);
 }
 
@@ -299,6 +300,37 @@ static void weights_of_steps_are_checked(void **state)
 	REFUSE(((int32_t *)(bytes + sums))[31] = INT32_MIN, LACKS);
 }
 
+/* Few columns stand alone (models/pack.h), so their bytes and sums are elsewhere than in panels. */
+static void narrow_int8_is_checked(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fg_plan_step *at = steps(fixture);
+	const uint64_t block = header_of(fixture)->golden_inputs; /* of zeros, for three columns */
+	const uint64_t sums = block + 3 * 64 + 16 * 4;
+	struct fg_error error = {""};
+	struct fg_plan plan;
+
+#define NARROW                                                                                     \
+	memset(fixture->bytes + block, 0, 3 * 64 + 16 * 8),                                        \
+		at[LAST_DENSE].weights = block, at[LAST_DENSE].weights_bytes = 3 * 64 + 16 * 8,    \
+		at[LAST_DENSE].format = FG_WEIGHTS_INT8
+	NARROW;
+	seal(fixture);
+	if (fg_plan_open(&plan, fixture->bytes, fixture->size, &error))
+		fail_msg("refused: %s", error.text);
+	restore(fixture);
+	REFUSE((NARROW, ((int8_t *)(fixture->bytes + block))[191] = -128), LACKS);
+	REFUSE((NARROW, ((int32_t *)(fixture->bytes + sums))[0] = 127 * 16 + 1), LACKS);
+	REFUSE((NARROW, ((int32_t *)(fixture->bytes + sums))[15] = INT32_MIN), LACKS);
+	/* What is behind the block is not looked at. */
+	NARROW;
+	memset(fixture->bytes + block + 3 * 64 + 16 * 8, 0x80, 512);
+	seal(fixture);
+	if (fg_plan_open(&plan, fixture->bytes, fixture->size, &error))
+		fail_msg("refused: %s", error.text);
+	restore(fixture);
+}
+
 static void outputs_of_steps_are_checked(void **state)
 {
 	struct fixture *fixture = *state;
@@ -357,6 +389,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(fields_of_steps_are_checked, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(operands_of_steps_are_checked, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(weights_of_steps_are_checked, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(narrow_int8_is_checked, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(outputs_of_steps_are_checked, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_written_adds_up, set_up, tear_down),
 	};
