@@ -27,12 +27,6 @@
 #define MAX_PANELS(format, S, M)                                                                   \
 	((S) > 1 ? 4 / (S) : (format) == FG_WEIGHTS_F32 && (M) <= 2 ? 4 : 8)
 
-/*
- * BF16 weights are fetched so many words before their use: a line of them takes so many operations
- * that the CPU's window holds too few lines to hide L3. F32 gains nothing.
- */
-#define FETCH_AHEAD 8
-
 struct tile_in {
 	const float *in;
 	size_t in_stride;
@@ -72,9 +66,6 @@ FG_INLINE void keep_inputs(fg_vec *sum, const struct tile_in *at, size_t word, c
 
 		if (M > 1 || format == FG_WEIGHTS_BF16)
 			w = fg_vec_hold(w);
-		if (format == FG_WEIGHTS_BF16 && pv % V == 0)
-			__builtin_prefetch(at->words + pv / V * at->panel_words +
-					   (word + FETCH_AHEAD) * FG_PANEL_COLS);
 		if (format == FG_WEIGHTS_F32)
 			multiply(sum, x, w, pv, M, P);
 		else
