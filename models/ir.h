@@ -129,6 +129,12 @@ struct fg_ir_value fg_ir_constant(struct fg_ir *ir, enum fg_element element, uin
 /* A single number, rank 0, f32. */
 struct fg_ir_value fg_ir_number(struct fg_ir *ir, float number, int *result);
 
+/* True for texts: class labels, and TEXT constants. */
+static inline bool fg_ir_is_text(const struct fg_ir_value *value)
+{
+	return value->labels || (value->constant && value->constant->element == FG_ELEMENT_TEXT);
+}
+
 /* The constant's elements as f32 (I64 is converted; TEXT and FG_IR_BATCH refused), in the arena. */
 int fg_ir_floats(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *value,
 		 const float **floats, struct fg_error *error);

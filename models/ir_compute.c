@@ -6,7 +6,7 @@
 int fg_ir_need_numbers(const struct fg_node *node, const struct fg_ir_value *value,
 		       struct fg_error *error)
 {
-	if (value->labels || (value->constant && value->constant->element == FG_ELEMENT_TEXT))
+	if (fg_ir_is_text(value))
 		return fg_node_error(node, error,
 				     "works on text: only numbers can be computed with, end the "
 				     "model before it");

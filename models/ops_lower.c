@@ -44,16 +44,11 @@ struct fg_ir_value fg_lower_any(struct fg_lower *at, uint32_t i)
 	return value ? *value : (struct fg_ir_value){0};
 }
 
-static bool is_text(const struct fg_ir_value *value)
-{
-	return value->labels || (value->constant && value->constant->element == FG_ELEMENT_TEXT);
-}
-
 struct fg_ir_value fg_lower_input(struct fg_lower *at, uint32_t i)
 {
 	struct fg_ir_value value = fg_lower_any(at, i);
 
-	if (!at->result && is_text(&value))
+	if (!at->result && fg_ir_is_text(&value))
 		fg_lower_fail(at,
 			      "input %u is text (class labels), which cannot be computed with: "
 			      "make it a numeric class at export",

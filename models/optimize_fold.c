@@ -84,6 +84,19 @@ static bool is_periodic(const float *numbers, size_t groups, size_t cols)
 	return true;
 }
 
+/* `step` becomes `by`, which also does what `taken` did, and ends with the activation that it has.
+ */
+static int take_over(struct fg_optimizer *optimizer, struct fg_ir_step *step,
+		     struct fg_ir_step *taken, struct fg_ir_step by)
+{
+	by.activation = step->activation;
+	by.alpha = step->alpha;
+	by.beta = step->beta;
+	fg_step_kill(optimizer, taken);
+	fg_step_replace(optimizer, step, &by);
+	return 1;
+}
+
 /* Both are affine: step(before(x)) in one. */
 static int merge_affine(struct fg_optimizer *optimizer, struct fg_ir_step *step,
 			struct fg_ir_step *before, const struct fg_affine *last)
@@ -114,9 +127,7 @@ static int merge_affine(struct fg_optimizer *optimizer, struct fg_ir_step *step,
 	merged.weights = scale;
 	merged.bias = shift;
 	merged.constant = NULL;
-	fg_step_kill(optimizer, before);
-	fg_step_replace(optimizer, step, &merged);
-	return 1;
+	return take_over(optimizer, step, before, merged);
 }
 
 /* An affine step behind a dense one goes into its weights and bias. */
@@ -144,12 +155,7 @@ static int fold_behind(struct fg_optimizer *optimizer, struct fg_ir_step *step,
 		return 0;
 	folded.weights = weights ? weights : dense->weights;
 	folded.bias = bias;
-	folded.activation = step->activation;
-	folded.alpha = step->alpha;
-	folded.beta = step->beta;
-	fg_step_kill(optimizer, dense);
-	fg_step_replace(optimizer, step, &folded);
-	return 1;
+	return take_over(optimizer, step, dense, folded);
 }
 
 /* An affine step before a dense one: (x s + t) W + b = x (s W) + (t W + b). */
@@ -193,9 +199,7 @@ static int fold_before(struct fg_optimizer *optimizer, struct fg_ir_step *dense)
 	folded.in = before->in;
 	folded.weights = weights;
 	folded.bias = bias;
-	fg_step_kill(optimizer, before);
-	fg_step_replace(optimizer, dense, &folded);
-	return 1;
+	return take_over(optimizer, dense, before, folded);
 }
 
 static int fold_affine(struct fg_optimizer *optimizer, struct fg_ir_step *step)
@@ -224,17 +228,10 @@ static bool can_activate(const struct fg_ir_step *step)
 static int fuse_activation(struct fg_optimizer *optimizer, struct fg_ir_step *step)
 {
 	struct fg_ir_step *before = fg_step_only_for(optimizer, step->in, fg_step_cols(step));
-	struct fg_ir_step fused;
 
 	if (step->activation == FG_ACTIVATION_NONE || !before || !can_activate(before))
 		return 0;
-	fused = *before;
-	fused.activation = step->activation;
-	fused.alpha = step->alpha;
-	fused.beta = step->beta;
-	fg_step_kill(optimizer, before);
-	fg_step_replace(optimizer, step, &fused);
-	return 1;
+	return take_over(optimizer, step, before, *before);
 }
 
 /* x W + b and then + other: a residual connection. */
@@ -250,12 +247,7 @@ static int fuse_sum(struct fg_optimizer *optimizer, struct fg_ir_step *step)
 			continue;
 		fused = *dense;
 		fused.other = *fg_step_operand(step, !operand);
-		fused.activation = step->activation;
-		fused.alpha = step->alpha;
-		fused.beta = step->beta;
-		fg_step_kill(optimizer, dense);
-		fg_step_replace(optimizer, step, &fused);
-		return 1;
+		return take_over(optimizer, step, dense, fused);
 	}
 	return 0;
 }

@@ -53,14 +53,16 @@ static void find_packer(char path[PATH_MAX])
 static void run_packer(const char *path, const char *weights, int output, int errors)
 {
 	char packer[PATH_MAX], output_fd[16], error_fd[16];
-	/* Options first: a path may begin with a dash. */
-	const char *argv[] = {
-		"flipgate-pack", "--output-fd",		 output_fd, "--error-fd", error_fd,
-		"--weights",	 weights ? weights : "", "--",	    path,	  NULL};
+	const char *argv[10] = {"flipgate-pack", "--output-fd", output_fd, "--error-fd", error_fd};
+	int count = 5;
 	int quiet = open("/dev/null", O_WRONLY);
 
-	if (!weights)
-		memmove(&argv[5], &argv[7], 3 * sizeof(argv[0]));
+	if (weights) {
+		argv[count++] = "--weights";
+		argv[count++] = weights;
+	}
+	argv[count++] = "--"; /* a path may begin with a dash */
+	argv[count++] = path;
 	find_packer(packer);
 	snprintf(output_fd, sizeof(output_fd), "%d", output);
 	snprintf(error_fd, sizeof(error_fd), "%d", errors);
