@@ -20,7 +20,7 @@ WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Werror
 CPPFLAGS += -I. -I$(BUILD)/skel -D_GNU_SOURCE -DFG_VERSION='"$(VERSION)"'
 CFLAGS += -std=gnu11 -O2 -g -fPIC -fvisibility=hidden $(WARN) $(SANFLAGS) -MMD -MP
 LDFLAGS += $(SANFLAGS)
-LDLIBS_DAEMON := -lbpf -luring -lseccomp -lcap-ng -lcyaml -ljansson
+LDLIBS_DAEMON := -lbpf -luring -lseccomp -lcap-ng -lcyaml -lyaml -ljansson
 LDLIBS_TOOLS := -lseccomp -lcap-ng -ljansson
 # Reading Keras models: flipgate-pack only.
 LDLIBS_PACK := $(shell pkg-config --libs hdf5-serial 2>/dev/null) -lzip -lz
@@ -59,7 +59,7 @@ MODELS_OBJ := $(call obj,$(MODELS)) $(KERNEL_OBJ)
 COMMON_OBJ := $(call obj,$(SCHED) $(PROTOCOL) $(SHARED)) $(MODELS_OBJ)
 DAEMON_OBJ := $(call obj,$(DAEMON) $(WORKER))
 
-SKEL := $(BUILD)/skel/ingress.skel.h $(BUILD)/skel/socket.skel.h
+SKEL := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(wildcard bpf/*.bpf.c))
 
 PROGRAMS := $(BUILD)/bin/flipgated $(BUILD)/bin/flipgate $(BUILD)/bin/flipgate-pack
 LIBRARY := $(BUILD)/lib/libflipgate.a $(BUILD)/lib/libflipgate.so $(BUILD)/lib/pkgconfig/flipgate.pc

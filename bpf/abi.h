@@ -10,12 +10,12 @@
 
 #include <linux/types.h>
 
-#define FG_ABI_VERSION	 1
+#define FG_ABI_VERSION	 2
 
 #define FG_MAX_SERVICES	 16 /* entries of `live` */
 #define FG_MAX_SLOTS	 64 /* entries of `slots`; a worker stands in one */
 #define FG_MAX_QUEUES	 16 /* interface queues; `xsks`: slot * FG_MAX_QUEUES + queue */
-#define FG_MAX_LISTENERS 8  /* UDP addresses; `socks_udp`: row * FG_MAX_LISTENERS + listener */
+#define FG_MAX_LISTENERS 8  /* addresses of each protocol; `socks_*`: row * this + listener */
 #define FG_SINK_ROW	 FG_MAX_SLOTS /* other rows are slots; here: sockets that drop everything */
 #define FG_XSK_MAX_BYTES 3840	      /* of an Ethernet frame: a UMEM frame less XDP's headroom */
 #define FG_MAX_ACL	 4096
@@ -30,23 +30,24 @@
 #define FG_TABLE_PRIME 8191
 
 /*
- * `services` ARRAY, an open-addressed hash table: the address a datagram is sent to. An ARRAY,
- * because its lookup is inlined, while the kernel's HASH costs as much as the rest of the pick.
- * IPv4 stands as ::ffff:a.b.c.d.
+ * `services` ARRAY, an open-addressed hash table: the address a datagram is sent to, or a
+ * connection opened to. An ARRAY, because its lookup is inlined, while the kernel's HASH costs as
+ * much as the rest of the pick. IPv4 stands as ::ffff:a.b.c.d.
  *
  * A wildcard listener stands under ::ffff:0.0.0.0 (IPv4) or :: (IPv6, and IPv4 unless the socket is
- * IPV6_V6ONLY). Only the socket program looks there (exact, own family's wildcard, ::, as the
+ * IPV6_V6ONLY). Only the programs in the stack look there (exact, own family's wildcard, ::, as the
  * stack itself does), because only the stack knows which addresses are local.
  *
- * Each exact address stands here a second time with port 0 and proto FG_PROTO_ANY: where the ports
- * of a packet cannot be read (fragments, extension headers), XDP still knows that it may be ours.
+ * Each exact UDP address stands here a second time with port 0 and proto FG_PROTO_ANY: where the
+ * ports of a packet cannot be read (fragments, extension headers), XDP still knows that it may be
+ * ours. The programs for TCP run behind reassembly and need no such row.
  */
 struct fg_service {
 	__u32 addr[4];	/* network order */
 	__u16 port;	/* network order */
-	__u8 proto;	/* IPPROTO_UDP or FG_PROTO_ANY; 0: the row is free */
+	__u8 proto;	/* IPPROTO_UDP, IPPROTO_TCP or FG_PROTO_ANY; 0: the row is free */
 	__u8 service;	/* < FG_MAX_SERVICES, index into `live` */
-	__u32 listener; /* < FG_MAX_LISTENERS */
+	__u32 listener; /* < FG_MAX_LISTENERS, counted for each protocol */
 };
 #define FG_PROTO_ANY 255
 
@@ -123,7 +124,10 @@ enum fg_acl_action {
 /*
  * `counters` PERCPU_ARRAY of u64. X(NAME, "name in status and metrics", "what it counts").
  * Every packet that XDP sees raises exactly one of the xdp_* counters that are not xdp_flow_*;
- * every datagram that the socket program sees raises exactly one sock_* counter likewise.
+ * every datagram that the socket program sees raises exactly one sock_* counter likewise; every
+ * TCP packet that belongs to no connection (a SYN, the ACK of a SYN cookie) exactly one of
+ * tcp_steered, tcp_pass_other, tcp_drop_*; every connection that lost its listener one of
+ * tcp_moved, tcp_lost.
  */
 #define FG_COUNTERS(X)                                                                             \
 	X(XDP_STEERED, "xdp_steered", "datagrams redirected to a worker's AF_XDP socket")          \
@@ -139,6 +143,12 @@ enum fg_acl_action {
 	X(SOCK_DROP_MAGIC, "sock_drop_magic", "wrong magic, version or type")                      \
 	X(SOCK_DROP_ACL, "sock_drop_acl", "source address denied")                                 \
 	X(SOCK_DROP_NO_SLOT, "sock_drop_no_slot", "no serving worker")                             \
+	X(TCP_STEERED, "tcp_steered", "beginnings of connections given to a worker's listener")    \
+	X(TCP_PASS_OTHER, "tcp_pass_other", "beginnings that are not for a service of ours")       \
+	X(TCP_DROP_ACL, "tcp_drop_acl", "source address denied")                                   \
+	X(TCP_DROP_NO_SLOT, "tcp_drop_no_slot", "no serving worker")                               \
+	X(TCP_MOVED, "tcp_moved", "connections moved, not yet accepted, when their worker went")   \
+	X(TCP_LOST, "tcp_lost", "the same, but no worker served: reset")                           \
 	X(FLOW_NEW, "flow_new", "flows begun or begun again after flow_idle (in either program)")  \
 	X(FLOW_MOVED, "flow_moved", "flows moved before they were idle: worker gone or deadline")
 

@@ -1,8 +1,8 @@
 /*
- * maps.h: the maps of both programs, BTF-typed (bpf/abi.h gives keys and values their meaning).
+ * maps.h: the maps of all programs, BTF-typed (bpf/abi.h gives keys and values their meaning).
  *
- * The ingress object creates them; the socket object is given the same ones before load
- * (userspace/daemon/steering.c), so the two programs always see one state.
+ * The ingress object creates them; the other objects are given the same ones before load
+ * (userspace/daemon/steering.c), so all programs always see one state.
  */
 #ifndef FG_BPF_MAPS_H
 #define FG_BPF_MAPS_H
@@ -61,6 +61,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } socks_udp SEC(".maps");
+
+/* A SOCKMAP, because sk_lookup cannot read a REUSEPORT_SOCKARRAY. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, (FG_SINK_ROW + 1) * FG_MAX_LISTENERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} socks_tcp SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

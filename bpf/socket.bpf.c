@@ -34,21 +34,6 @@ static __always_inline bool fg_load_addresses(struct sk_reuseport_md *reuse,
 	return true;
 }
 
-/* Exact address, own family's wildcard, any: as the stack looks sockets up. */
-static __always_inline const struct fg_service *fg_find_listener(const struct fg_datagram *datagram)
-{
-	__u32 any[4] = {0, 0, 0, 0};
-	const struct fg_service *service;
-
-	service = fg_find_service(datagram->daddr, datagram->dport, IPPROTO_UDP);
-	if (!service && !datagram->is_v6) {
-		any[2] = bpf_htonl(0xffff);
-		service = fg_find_service(any, datagram->dport, IPPROTO_UDP);
-		any[2] = 0;
-	}
-	return service ?: fg_find_service(any, datagram->dport, IPPROTO_UDP);
-}
-
 static __always_inline int fg_give(struct sk_reuseport_md *reuse, __u32 row, __u32 listener)
 {
 	__u32 index = row * FG_MAX_LISTENERS + listener;
@@ -75,7 +60,7 @@ int fg_socket(struct sk_reuseport_md *reuse)
 		return SK_DROP; /* never: the stack has read both */
 	datagram.sport = head.udp.source;
 	datagram.dport = head.udp.dest;
-	service = fg_find_listener(&datagram);
+	service = fg_find_listener(&datagram, IPPROTO_UDP);
 	if (!service)
 		return SK_DROP; /* never: the group's sockets are bound to listeners */
 	listener = service->listener;

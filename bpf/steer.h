@@ -1,5 +1,6 @@
 /*
- * steer.h: the pick: which worker's slot gets a datagram. The same code in every program.
+ * steer.h: the pick: which worker's slot gets a datagram or a connection. The same code in every
+ * program.
  *
  *   admit:  datagram -> service (services), source address -> allowed (acl)
  *   pick:   1. hash the flow: the affinity key if there is one, else the 5-tuple;
@@ -9,7 +10,7 @@
  *
  * Nothing is inserted or evicted, so memory is fixed and a flood of new flows can push nobody out.
  * Two flows that share a bucket drain together and move together; that is all that a collision
- * does.
+ * does. A TCP connection takes step 3 alone: the stack itself keeps it where it is.
  */
 #ifndef FG_BPF_STEER_H
 #define FG_BPF_STEER_H
@@ -68,6 +69,23 @@ static __always_inline const struct fg_service *fg_find_service(const __u32 addr
 			return service;
 	}
 	return NULL;
+}
+
+/* The same for a packet that the stack takes for its own: exact address, own family's wildcard,
+ * any, as the stack looks sockets up. */
+static __always_inline const struct fg_service *fg_find_listener(const struct fg_datagram *datagram,
+								 __u8 proto)
+{
+	__u32 any[4] = {0, 0, 0, 0};
+	const struct fg_service *service;
+
+	service = fg_find_service(datagram->daddr, datagram->dport, proto);
+	if (!service && !datagram->is_v6) {
+		any[2] = bpf_htonl(0xffff);
+		service = fg_find_service(any, datagram->dport, proto);
+		any[2] = 0;
+	}
+	return service ?: fg_find_service(any, datagram->dport, proto);
 }
 
 static __always_inline bool fg_is_denied(const __u32 saddr[4])

@@ -25,10 +25,10 @@ struct maker {
 /* ---- inputs and outputs ------------------------------------------------------------------ */
 
 /* What does not fit, or is not printable, is not needed to tell ports apart for people. */
-static void set_name(struct fg_plan_port *port, struct fg_text name)
+void fg_plan_name(char to[FG_PLAN_NAME_BYTES], struct fg_text name)
 {
-	for (size_t i = 0; i < name.length && i < sizeof(port->name) - 1; i++)
-		port->name[i] = name.at[i] >= ' ' && name.at[i] <= '~' ? name.at[i] : '?';
+	for (size_t i = 0; i < name.length && i < FG_PLAN_NAME_BYTES - 1; i++)
+		to[i] = name.at[i] >= ' ' && name.at[i] <= '~' ? name.at[i] : '?';
 }
 
 static int set_labels(struct maker *maker, struct fg_plan_port *port,
@@ -69,7 +69,7 @@ static int make_port(struct maker *maker, const struct fg_graph_port *from,
 {
 	const struct fg_ir_value *value = &maker->ir->values[from->value];
 
-	set_name(port, maker->ir->graph->values[from->value].name);
+	fg_plan_name(port->name, maker->ir->graph->values[from->value].name);
 	port->first = *next;
 	port->cols = value->cols;
 	port->rank = value->rank - 1;
@@ -200,6 +200,11 @@ static void make_step(struct maker *maker, const struct fg_ir_step *from, struct
 
 /* ---- the whole --------------------------------------------------------------------------- */
 
+static uint64_t align(uint64_t offset)
+{
+	return (offset + FG_PLAN_ALIGN - 1) / FG_PLAN_ALIGN * FG_PLAN_ALIGN;
+}
+
 static int make_header(struct maker *maker, enum fg_weights format, struct fg_error *error)
 {
 	struct fg_plan_header *header = &maker->header;
@@ -226,9 +231,8 @@ static int make_header(struct maker *maker, enum fg_weights format, struct fg_er
 	header->format = format;
 	maker->ports = fg_arena_alloc(&maker->arena, ports, sizeof(*maker->ports));
 	maker->steps = fg_arena_alloc(&maker->arena, ir->step_count, sizeof(*maker->steps));
-	end = sizeof(*header) + ports * sizeof(*maker->ports) +
-	      ir->step_count * sizeof(*maker->steps);
-	end = (end + FG_PLAN_ALIGN - 1) / FG_PLAN_ALIGN * FG_PLAN_ALIGN;
+	end = align(sizeof(*header) + ports * sizeof(*maker->ports) +
+		    ir->step_count * sizeof(*maker->steps));
 	/* A step has weights, a bias and a constant, an output labels, golden rows two sides. */
 	if (!maker->ports || !maker->steps ||
 	    fg_constants_begin(&maker->constants, &maker->arena, 3 * ir->step_count + ports + 2,
@@ -248,10 +252,8 @@ static void make_golden(struct maker *maker, const struct fg_golden_rows *golden
 	header->golden_shipped = golden->shipped;
 	/* Not among the constants that are shared: fg_plan_amend writes there. */
 	header->golden_inputs = maker->constants.end;
-	header->golden_outputs = (header->golden_inputs + in_bytes + FG_PLAN_ALIGN - 1) /
-				 FG_PLAN_ALIGN * FG_PLAN_ALIGN;
-	header->size = (header->golden_outputs + out_bytes + FG_PLAN_ALIGN - 1) / FG_PLAN_ALIGN *
-		       FG_PLAN_ALIGN;
+	header->golden_outputs = align(header->golden_inputs + in_bytes);
+	header->size = align(header->golden_outputs + out_bytes);
 }
 
 static void seal(void *bytes)
@@ -320,4 +322,33 @@ void fg_plan_amend(void *bytes, const struct fg_golden_rows *golden, float forma
 		memcpy((char *)bytes + header->golden_outputs, golden->outputs,
 		       (size_t)golden->rows * header->out_cols * sizeof(float));
 	seal(bytes);
+}
+
+int fg_plan_add_warmup(void **bytes, size_t *size, const struct fg_warmup *warmup,
+		       struct fg_error *error)
+{
+	const struct fg_plan_header *old = *bytes;
+	const size_t batches_bytes = warmup->count * sizeof(*warmup->batches);
+	const size_t inputs_bytes = (size_t)warmup->rows * old->in_cols * sizeof(float);
+	const uint64_t inputs = align(old->size + batches_bytes);
+	const uint64_t end = align(inputs + inputs_bytes);
+	char *plan = aligned_alloc(FG_PLAN_ALIGN, end);
+	struct fg_plan_header *header = (struct fg_plan_header *)plan;
+
+	if (!plan)
+		return fg_error_set(error, -ENOMEM, "out of memory for a plan of %llu bytes",
+				    (unsigned long long)end);
+	memcpy(plan, old, old->size);
+	memset(plan + old->size, 0, end - old->size);
+	memcpy(plan + old->size, warmup->batches, batches_bytes);
+	memcpy(plan + inputs, warmup->inputs, inputs_bytes);
+	header->warmup_count = warmup->count;
+	header->warmup_rows = warmup->rows;
+	header->warmup_batches = old->size;
+	header->warmup_inputs = inputs;
+	header->size = *size = end;
+	seal(plan);
+	free(*bytes);
+	*bytes = plan;
+	return 0;
 }

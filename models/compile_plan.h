@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include "models/error.h"
 #include "models/ir.h"
+#include "models/plan_format.h"
+#include "models/warmup.h"
 
 /* The golden rows of a plan. The caller owns what it points to. */
 struct fg_golden_rows {
@@ -30,5 +32,15 @@ int fg_plan_make(const struct fg_ir *ir, enum fg_weights format,
 /* Puts other golden outputs, a tolerance and a format_error into a plan's bytes, and a new
  * digest. */
 void fg_plan_amend(void *bytes, const struct fg_golden_rows *golden, float format_error);
+
+/* Puts `warmup` (count >= 1) behind the `*size` bytes of a plan that has none, which then stand
+ * elsewhere: *bytes was allocated and belongs to the caller as before. -ENOMEM with *error: the
+ * plan is as it was. */
+int fg_plan_add_warmup(void **bytes, size_t *size, const struct fg_warmup *warmup,
+		       struct fg_error *error);
+
+/* What the port of that name is called in a plan: cut where it is too long, '?' for what is not
+ * printable ASCII. `to` is all zero. */
+void fg_plan_name(char to[FG_PLAN_NAME_BYTES], struct fg_text name);
 
 #endif

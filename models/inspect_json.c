@@ -92,13 +92,14 @@ void fg_inspect_json(const struct fg_plan *plan, const struct fg_inspect_times *
 		"{\"format\":%u,\"size\":%llu,\"digest\":\"%016llx\",\"in_cols\":%u,"
 		"\"out_cols\":%u,\"weights\":\"%s\",\"weights_error\":%g,"
 		"\"golden\":{\"rows\":%u,\"shipped\":%s,\"tolerance\":%g},"
+		"\"warmup\":{\"requests\":%u,\"rows\":%u},"
 		"\"scratch_bytes\":%zu,\"bytes\":%llu,\"flops\":%llu",
 		header->version, (unsigned long long)header->size,
 		(unsigned long long)header->digest, header->in_cols, header->out_cols,
 		fg_weights_name(header->format), header->format_error, header->golden_rows,
 		header->golden_shipped ? "true" : "false", header->golden_tolerance,
-		fg_plan_scratch_bytes(plan, 1), (unsigned long long)total.bytes,
-		(unsigned long long)total.flops);
+		header->warmup_count, header->warmup_rows, fg_plan_scratch_bytes(plan, 1),
+		(unsigned long long)total.bytes, (unsigned long long)total.flops);
 	print_times(times->plan_us, out);
 	print_ports(plan, "inputs", 0, header->input_count, out);
 	print_ports(plan, "outputs", header->input_count, header->output_count, out);

@@ -90,6 +90,9 @@ void fg_inspect_text(const struct fg_plan *plan, const struct fg_inspect_times *
 		header->golden_shipped ? "shipped with the version"
 				       : "made up and run through the C reference",
 		header->golden_tolerance);
+	if (header->warmup_count)
+		fprintf(out, "warm-up  %u requests, %u rows\n", header->warmup_count,
+			header->warmup_rows);
 	fprintf(out, "memory   %llu bytes of weights, %zu bytes of scratch for one row\n",
 		(unsigned long long)total.bytes, fg_plan_scratch_bytes(plan, 1));
 	fprintf(out, "work     %llu flops a row\n", (unsigned long long)total.flops);

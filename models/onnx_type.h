@@ -1,4 +1,5 @@
-/* onnx_type.h: the element types of ONNX, and how they become ours. Used by onnx*.c. */
+/* onnx_type.h: the element types of ONNX, and how they become ours. Used by onnx*.c and
+ * tf_tensor.c. */
 #ifndef FG_MODELS_ONNX_TYPE_H
 #define FG_MODELS_ONNX_TYPE_H
 

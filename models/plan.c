@@ -20,7 +20,8 @@ int fg_plan_open_with(struct fg_plan *plan, const struct fg_kernels *kernels, co
 				 .step_count = header->step_count,
 				 .in_cols = header->in_cols,
 				 .out_cols = header->out_cols,
-				 .golden_rows = header->golden_rows};
+				 .golden_rows = header->golden_rows,
+				 .warmup_count = header->warmup_count};
 	return 0;
 }
 
@@ -244,4 +245,16 @@ int fg_plan_check_golden(const struct fg_plan *plan, void *scratch, struct fg_er
 					    header->golden_tolerance, plan->kernels->isa);
 	}
 	return 0;
+}
+
+const float *fg_plan_warmup(const struct fg_plan *plan, uint32_t i, uint32_t *rows)
+{
+	const uint32_t *batches = constant(plan, plan->header->warmup_batches);
+	const float *inputs = constant(plan, plan->header->warmup_inputs);
+	size_t before = 0;
+
+	*rows = batches[i];
+	while (i-- > 0)
+		before += batches[i];
+	return inputs + before * plan->in_cols;
 }

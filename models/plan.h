@@ -2,10 +2,10 @@
  * plan.h: a model version compiled to packed weights and a list of steps.
  *
  * A plan is one position-independent block of bytes (models/plan_format.h): header, inputs and
- * outputs, steps, packed weights, golden rows, a digest over all of it. flipgate-pack writes it
- * into a memfd that the keeper seals; every worker maps the same pages read-only. A reader trusts
- * nothing: fg_plan_open checks every offset, shape and step before the first run, so that a
- * hostile plan cannot make a worker read or write outside its buffers.
+ * outputs, steps, packed weights, golden and warm-up rows, a digest over all of it. flipgate-pack
+ * writes it into a memfd that the keeper seals; every worker maps the same pages read-only. A
+ * reader trusts nothing: fg_plan_open checks every offset, shape and step before the first run, so
+ * that a hostile plan cannot make a worker read or write outside its buffers.
  *
  * Shapes are (rows, cols), row-major. Rows are f32.
  */
@@ -29,9 +29,10 @@ struct fg_plan {
 	const struct fg_kernels *kernels;
 	const struct fg_plan_step *steps;
 	uint32_t step_count;
-	uint32_t in_cols;     /* columns of one input row, 1 .. 2^20 */
-	uint32_t out_cols;    /* columns of one output row, 1 .. 2^20 */
-	uint32_t golden_rows; /* rows of the golden batch, 0 when there is none */
+	uint32_t in_cols;      /* columns of one input row, 1 .. 2^20 */
+	uint32_t out_cols;     /* columns of one output row, 1 .. 2^20 */
+	uint32_t golden_rows;  /* rows of the golden batch, 0 when there is none */
+	uint32_t warmup_count; /* batches to warm up with, 0 when there are none */
 };
 
 /*
@@ -81,5 +82,9 @@ void fg_plan_run_step(const struct fg_plan *plan, uint32_t i, const float *in, u
  */
 int fg_plan_check_golden(const struct fg_plan *plan, void *scratch, struct fg_error *error);
 size_t fg_plan_golden_scratch_bytes(const struct fg_plan *plan);
+
+/* The inputs (*rows, in_cols), *rows >= 1, of batch `i` < warmup_count: requests like those that
+ * will come, which the version shipped to be run before it serves (models/warmup.h). */
+const float *fg_plan_warmup(const struct fg_plan *plan, uint32_t i, uint32_t *rows);
 
 #endif

@@ -124,6 +124,26 @@ static int check_buffers(const struct fg_plan_header *header, struct fg_error *e
 	return 0;
 }
 
+/* The batches make up the rows. Their number comes first: it bounds how many are looked at. */
+static bool warmup_ok(const struct fg_plan_header *header)
+{
+	const uint32_t *batches = constant(header, header->warmup_batches);
+	uint64_t rows = 0;
+
+	if (header->warmup_count > FG_PLAN_MAX_WARMUP ||
+	    header->warmup_rows > FG_PLAN_MAX_WARMUP_ROWS ||
+	    !constant_ok(header, header->warmup_batches, header->warmup_count * sizeof(*batches)) ||
+	    !constant_ok(header, header->warmup_inputs,
+			 (uint64_t)header->warmup_rows * header->in_cols * sizeof(float)))
+		return false;
+	for (uint32_t i = 0; i < header->warmup_count; i++) {
+		if (!batches[i])
+			return false;
+		rows += batches[i];
+	}
+	return rows == header->warmup_rows;
+}
+
 static int check_header(const struct fg_plan_header *header, struct fg_error *error)
 {
 	if (!cols_ok(header->in_cols) || !cols_ok(header->out_cols))
@@ -149,6 +169,8 @@ static int check_header(const struct fg_plan_header *header, struct fg_error *er
 	    (header->format == FG_WEIGHTS_F32 && header->format_error != 0) ||
 	    !all_zero(header->zero, sizeof(header->zero)))
 		return bad(error, "a header field has no meaning");
+	if (!warmup_ok(header))
+		return bad(error, "%u batches to warm up with do not fit", header->warmup_count);
 	return check_buffers(header, error);
 }
 

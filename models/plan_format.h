@@ -2,7 +2,7 @@
  * plan_format.h: a plan's bytes, as flipgate-pack writes them and fg_plan_open checks them.
  *
  *   header | ports: inputs, then outputs | steps | constants and texts, each 64-byte aligned |
- *   golden inputs | golden outputs
+ *   golden inputs | golden outputs | warm-up batches | warm-up inputs
  *
  * Little-endian; offsets count from the first byte of the header and are multiples of 64; shapes
  * are (rows, cols). A step reads up to three places and writes one. A place is the plan's input,
@@ -16,17 +16,19 @@
 #include <stdint.h>
 #include "models/kernels.h"
 
-#define FG_PLAN_MAGIC	    0x4c504746u /* "FGPL" */
-#define FG_PLAN_VERSION	    2u
-#define FG_PLAN_ALIGN	    64u
-#define FG_PLAN_MAX_COLS    (1u << 20)
-#define FG_PLAN_MAX_STEPS   4096u
-#define FG_PLAN_MAX_BUFFERS 64u
-#define FG_PLAN_MAX_PORTS   256u /* inputs and outputs together */
-#define FG_PLAN_MAX_RANK    8u
-#define FG_PLAN_MAX_GOLDEN  4096u
-#define FG_PLAN_LABEL_BYTES 32
-#define FG_PLAN_NAME_BYTES  64
+#define FG_PLAN_MAGIC		0x4c504746u /* "FGPL" */
+#define FG_PLAN_VERSION		3u
+#define FG_PLAN_ALIGN		64u
+#define FG_PLAN_MAX_COLS	(1u << 20)
+#define FG_PLAN_MAX_STEPS	4096u
+#define FG_PLAN_MAX_BUFFERS	64u
+#define FG_PLAN_MAX_PORTS	256u /* inputs and outputs together */
+#define FG_PLAN_MAX_RANK	8u
+#define FG_PLAN_MAX_GOLDEN	4096u
+#define FG_PLAN_MAX_WARMUP	1000u /* batches; what TensorFlow Serving takes */
+#define FG_PLAN_LABEL_BYTES	32
+#define FG_PLAN_NAME_BYTES	64
+#define FG_PLAN_MAX_WARMUP_ROWS 4096u
 /* fg_plan_run takes a longer batch in blocks of this many rows, so that what flows between steps
  * stays in cache. */
 #define FG_PLAN_BLOCK_ROWS 48u
@@ -106,7 +108,11 @@ struct fg_plan_header {
 	uint32_t format;	 /* enum fg_weights that was asked for */
 	float format_error; /* measured when packed: the largest |got - f32| / (1 + |f32|) over the
 			       golden rows; 0 for F32 */
-	uint32_t zero[11];
+	uint32_t warmup_count;	 /* batches to warm up with: 0 .. FG_PLAN_MAX_WARMUP */
+	uint64_t warmup_batches; /* offset of (warmup_count) u32: the rows of each, >= 1; 0: none */
+	uint64_t warmup_inputs;	 /* offset of (warmup_rows, in_cols) f32; 0: none */
+	uint32_t warmup_rows;	 /* of all batches together: 0 .. FG_PLAN_MAX_WARMUP_ROWS */
+	uint32_t zero[5];
 };
 
 /* The tables behind the header, where the counts are known to be right. */

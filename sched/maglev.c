@@ -80,12 +80,16 @@ static uint32_t canary_rank(uint32_t position, uint32_t seed)
 	return x8 * x2 % FG_TABLE_PRIME * x % FG_TABLE_PRIME;
 }
 
+uint32_t fg_maglev_share(uint32_t weight)
+{
+	return weight >= 10000 ? FG_TABLE_PRIME : (weight * FG_TABLE_PRIME + 5000) / 10000;
+}
+
 /* The first `taken` ranks: a larger weight adds positions and takes none back. */
 void fg_maglev_mix(struct fg_table *table, const struct fg_table *stable,
 		   const struct fg_table *canary, uint32_t weight)
 {
-	uint32_t taken =
-		weight >= 10000 ? FG_TABLE_PRIME : (weight * FG_TABLE_PRIME + 5000) / 10000;
+	uint32_t taken = fg_maglev_share(weight);
 
 	table->serial = stable->serial;
 	table->seed = stable->seed;

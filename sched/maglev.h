@@ -18,6 +18,9 @@
 void fg_maglev_build(struct fg_table *table, uint32_t serial, uint32_t seed, const uint16_t *slots,
 		     size_t count);
 
+/* Positions that a canary of that weight holds. */
+uint32_t fg_maglev_share(uint32_t weight);
+
 /*
  * A canary: `table` becomes `stable` (serial and seed too) with `weight` parts in 10,000 of the
  * positions, rounded, taken from `canary`; more than 10,000 is all. Nested: a position that is in

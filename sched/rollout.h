@@ -24,29 +24,37 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "bpf/abi.h"
+#include "sched/canary.h"
+#include "sched/rules.h"
 
 struct fg_store; /* sched/wanted.h: the versions on disk */
 
-#define FG_ROLLOUT_NAME_BYTES	   64
-#define FG_ROLLOUT_ERROR_BYTES	   192
-#define FG_ROLLOUT_MAX_PLANS	   64
-#define FG_ROLLOUT_MAX_MODELS	   32 /* model versions of one generation */
-#define FG_ROLLOUT_MAX_WORKERS	   16 /* workers of one generation */
-#define FG_ROLLOUT_MAX_GENERATIONS 4  /* live, starting or kept, draining, retiring */
-#define FG_ROLLOUT_MAX_FAILURES	   8  /* versions of one model remembered as failed */
-#define FG_ROLLOUT_MAX_ACTIONS	   384
-#define FG_ROLLOUT_MAX_PACKING	   4 /* packers at a time: one that hangs must not stop the others */
+#define FG_ROLLOUT_NAME_BYTES  FG_RULES_NAME_BYTES
+#define FG_ROLLOUT_ERROR_BYTES 192
+#define FG_ROLLOUT_MAX_PLANS   64
+#define FG_ROLLOUT_MAX_MODELS  32 /* model versions of one generation */
+#define FG_ROLLOUT_MAX_WORKERS 16 /* workers of one generation */
+#define FG_ROLLOUT_MAX_GENERATIONS                                                                 \
+	5 /* live, starting or canary, draining or kept, retiring, shadow */
+#define FG_ROLLOUT_MAX_FAILURES	  8 /* versions of one model remembered as failed */
+#define FG_ROLLOUT_MAX_ACTIONS	  448
+#define FG_ROLLOUT_MAX_PACKING	  4 /* packers at a time: one that hangs must not stop the others */
 
-#define FG_ROLLOUT_START_NS	   60000000000ull /* a worker not READY by then has failed */
-#define FG_ROLLOUT_FINISH_NS	   7000000000ull  /* RETIRING: then its workers are killed */
-#define FG_ROLLOUT_HUNG_NS	   2000000000ull  /* a heartbeat that old is suspect ... */
-#define FG_ROLLOUT_SUSPECT_NS	   500000000ull /* ... and after that much longer, a hung worker */
-#define FG_ROLLOUT_YOUNG_NS	   10000000000ull /* dead within that of its start: back off */
-#define FG_ROLLOUT_BACKOFF_NS	   100000000ull	  /* the first back-off; doubles ... */
-#define FG_ROLLOUT_BACKOFF_MAX_NS  5000000000ull  /* ... up to this */
-#define FG_ROLLOUT_GATHER_NS	   2000000000ull  /* packed versions wait that long for others */
-#define FG_ROLLOUT_STOP_NS	   1000000000ull  /* stopping: a drain's bound */
-#define FG_ROLLOUT_TICK_NS	   1000000000ull  /* nothing going on: step again after that */
+#define FG_ROLLOUT_START_NS	  60000000000ull /* a worker not READY by then has failed */
+#define FG_ROLLOUT_FINISH_NS	  7000000000ull	 /* RETIRING: then its workers are killed */
+#define FG_ROLLOUT_HUNG_NS	  2000000000ull	 /* a heartbeat that old is suspect ... */
+#define FG_ROLLOUT_SUSPECT_NS	  500000000ull	 /* ... and after that much longer, a hung worker */
+#define FG_ROLLOUT_YOUNG_NS	  10000000000ull /* dead within that of its start: back off */
+#define FG_ROLLOUT_BACKOFF_NS	  100000000ull	 /* the first back-off; doubles ... */
+#define FG_ROLLOUT_BACKOFF_MAX_NS 5000000000ull	 /* ... up to this */
+#define FG_ROLLOUT_LOOP_NS	  400000000ull	 /* backed off that long: dies in a loop */
+#define FG_ROLLOUT_TRIAL_NS                                                                        \
+	120000000000ull			    /* a reload, canary, shadow not ready by then failed   \
+					     */
+#define FG_ROLLOUT_MISSING_NS 3000000000ull /* ... and one whose versions are not there */
+#define FG_ROLLOUT_GATHER_NS  2000000000ull /* packed versions wait that long for others */
+#define FG_ROLLOUT_STOP_NS    1000000000ull /* stopping: a drain's bound */
+#define FG_ROLLOUT_TICK_NS    1000000000ull /* nothing going on: step again after that */
 
 /* What control tells a worker; obeyed within one loop, or one sleep of 50 ms. */
 enum fg_order {
@@ -54,6 +62,8 @@ enum fg_order {
 	FG_ORDER_SERVE,	   /* poll as configured */
 	FG_ORDER_DRAIN,	   /* serve, sleeping between requests */
 	FG_ORDER_FINISH,   /* no more will come: answer what is in the rings, then exit 0 */
+	FG_ORDER_DOZE,	   /* serve, sleeping between requests: the smaller side of a canary */
+	FG_ORDER_SHADOW,   /* run again what the live workers left in their shadow rings */
 };
 
 enum fg_work_phase {
@@ -73,6 +83,8 @@ enum fg_generation_phase {
 	FG_GENERATION_DRAINING, /* keeps its flows; new flows go elsewhere */
 	FG_GENERATION_KEPT,	/* drained: asleep, for a rollback */
 	FG_GENERATION_RETIRING, /* flows moved away; workers finish and exit */
+	FG_GENERATION_CANARY,	/* the table names it beside LIVE, by weight */
+	FG_GENERATION_SHADOW,	/* runs again what LIVE answers; the table never names it */
 };
 
 /* One model version of a generation. */
@@ -81,6 +93,7 @@ struct fg_rollout_entry {
 	uint64_t version;
 	uint32_t plan;	     /* index into fg_state.plans */
 	uint32_t is_default; /* answers requests that want version 0 */
+	char labels[FG_RULES_MAX_LABELS][FG_RULES_LABEL_BYTES]; /* "": none */
 };
 
 /* What is remembered of one worker of a generation, beside its slot. */
@@ -96,7 +109,10 @@ struct fg_rollout_generation {
 	uint32_t id; /* numbered upward from 1; its low 16 bits are never 0 */
 	uint32_t phase;
 	uint64_t since_ns; /* of this phase */
-	uint64_t flip_ns;  /* when it last became live; 0 never */
+	uint64_t flip_ns;  /* when a table first named it, or it last became live; 0 never */
+	uint64_t live_ns;  /* when it last became live; 0 never */
+	uint32_t shadow;   /* 1: made to be a shadow */
+	uint32_t bad;	   /* 1: failed while it served: not to be flipped back to */
 	uint32_t entry_count, worker_count;
 	struct fg_rollout_entry entries[FG_ROLLOUT_MAX_MODELS];
 	uint16_t slots[FG_ROLLOUT_MAX_WORKERS];
@@ -126,8 +142,20 @@ struct fg_rollout_flip {
 	uint32_t serial;     /* of the table */
 	uint32_t generation; /* id of the generation it names */
 	uint32_t from;	     /* id of the generation that the table before named; 0: none */
+	uint32_t canary;     /* id of the one it names beside; 0: none */
+	uint32_t weight;     /* of that one */
 	uint64_t at_ns;	     /* visible from then on; 0: control died before it could note it */
 	uint64_t took_ns;    /* from the syscall to its return (a grace period) */
+};
+
+/* A reload: the other rules are tried. All of it goes live, or nothing changes. */
+struct fg_rollout_trial {
+	uint32_t active;
+	uint32_t serial;   /* of the last one begun, upward */
+	uint32_t accepted; /* serial of the last one that went live */
+	uint32_t zero;
+	uint64_t since_ns;
+	char error[FG_ROLLOUT_ERROR_BYTES]; /* why the last one was refused; "" after a good one */
 };
 
 struct fg_rollout {
@@ -135,7 +163,13 @@ struct fg_rollout {
 	uint32_t solo;	    /* a set with several changes failed: one change at a time */
 	uint32_t replaced;  /* STARTING generations replaced by newer ones since the last cutover */
 	uint64_t gather_ns; /* since when something packed waits for something unpacked; 0: not */
+	uint64_t retry_ns;  /* nothing is started before: it failed, and nobody knows why */
 	uint64_t dropping;  /* one bit for each plan that is on its way to FREE */
+	uint32_t rules;	    /* which of observed.rules is in force */
+	uint32_t watch;	    /* epoch of the last watch: 1 .. 65535, goes round; 0: none yet */
+	struct fg_rollout_trial trial;
+	struct fg_canary canary;
+	struct fg_shadow shadow;
 	struct fg_rollout_flip flip;
 	struct fg_rollout_generation generations[FG_ROLLOUT_MAX_GENERATIONS];
 	struct fg_rollout_model models[FG_ROLLOUT_MAX_MODELS];
@@ -162,7 +196,6 @@ struct fg_rollout_config {
 	uint32_t worker_count; /* 1 .. FG_ROLLOUT_MAX_WORKERS */
 	uint32_t drain_deadline_ms;
 	uint32_t keep_ms;
-	bool manual; /* policy manual: only the operator changes versions */
 };
 
 /* One slot as it is now. `generation`, `phase`, `order` are of its worker, or the last one's. */
@@ -177,6 +210,8 @@ struct fg_rollout_slot {
 	uint64_t heartbeat_ns;
 	uint16_t map_generation, map_state; /* its element of the `slots` map */
 	uint32_t flows;			    /* see flows_known */
+	uint32_t connections;		    /* TCP, open now */
+	uint32_t watch;			    /* epoch of the watch it is told; 0: none */
 	const char *error;		    /* why it failed or how it ended; may be "" */
 };
 
@@ -190,11 +225,15 @@ struct fg_rollout_plan {
 
 struct fg_rollout_observed {
 	bool stopping;
-	bool flows_known; /* flows were counted after the other fields were read */
-	uint64_t table;	  /* bit s: the live table names slot s */
+	bool flows_known;		  /* flows were counted after the other fields were read */
+	uint64_t table;			  /* bit s: the live table names slot s, or was flipped in
+					   * with it: a small part leaves some without position */
+	uint16_t positions[FG_MAX_SLOTS]; /* of the live table that name the slot */
 	struct fg_rollout_slot slots[FG_MAX_SLOTS];
 	struct fg_rollout_plan plans[FG_ROLLOUT_MAX_PLANS];
 	const struct fg_store *store;
+	const struct fg_rules *rules[2];
+	struct fg_comparison comparison; /* of LIVE and CANARY */
 };
 
 /* ---- what a step asks for ---- */
@@ -203,12 +242,14 @@ enum fg_rollout_verb {
 	FG_ROLLOUT_ORDER = 1,  /* slot, value: enum fg_order */
 	FG_ROLLOUT_PRIORITY,   /* slot, value: 1 urgent, 0 normal */
 	FG_ROLLOUT_SLOT_STATE, /* slot, generation (its id), value: enum fg_slot_state */
-	FG_ROLLOUT_FLIP,       /* slots: a table of these becomes live */
-	FG_ROLLOUT_FENCE,      /* wait until no program runs that began before */
-	FG_ROLLOUT_SPAWN,      /* slot, index (of the generation's record), worker (0 ..) */
-	FG_ROLLOUT_KILL,       /* slot */
-	FG_ROLLOUT_PACK,       /* index (of the plan), model, version, fingerprint */
-	FG_ROLLOUT_DROP,       /* index (of the plan) */
+	FG_ROLLOUT_FLIP,  /* slots: a table of these becomes live; canary, value: of these beside
+			   * them, by that weight (parts of FG_CANARY_WHOLE) */
+	FG_ROLLOUT_FENCE, /* wait until no program runs that began before */
+	FG_ROLLOUT_SPAWN, /* slot, index (of the generation's record), worker (0 ..) */
+	FG_ROLLOUT_KILL,  /* slot */
+	FG_ROLLOUT_PACK,  /* index (of the plan), model, version, fingerprint */
+	FG_ROLLOUT_DROP,  /* index (of the plan) */
+	FG_ROLLOUT_WATCH, /* slot, value: epoch (0: none), model, weight: share for a shadow */
 };
 
 /* Fields that a verb does not use are 0, so that equal actions are equal bytes. PRIORITY, SPAWN,
@@ -218,8 +259,8 @@ struct fg_rollout_action {
 	uint32_t verb; /* enum fg_rollout_verb */
 	uint32_t slot, index, worker, value, generation;
 	uint32_t deaths; /* of the slot so far: tells one SPAWN, KILL or PRIORITY from the next */
-	uint32_t zero;
-	uint64_t slots, version, fingerprint;
+	uint32_t weight;
+	uint64_t slots, canary, version, fingerprint;
 	char model[FG_ROLLOUT_NAME_BYTES];
 };
 
@@ -240,7 +281,9 @@ struct fg_rollout_actions {
  *  - a worker may poll or finish only at normal priority: one that is still urgent from a drain
  * goes on sleeping between requests until the keeper has made it normal, or it would starve its
  * CPU;
- *  - a LIVE worker that dies leaves the table at once and is started again in its slot;
+ *  - a LIVE or CANARY worker that dies leaves the table at once and is started again in its slot;
+ *    where that happens in a loop, the generation before is flipped back to, or the canary broken;
+ *  - while LIVE and CANARY share their CPUs, the smaller side sleeps between requests;
  *  - a drain ends when no flow is left, or at drain_deadline_ms; when stopping, after a second at
  *    most, and until then new flows are served as well, because nobody else would;
  *  - a record or slots that a start needs come from the oldest KEPT generation.
@@ -249,18 +292,32 @@ void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observe
 		     const struct fg_rollout_config *config, uint64_t now_ns,
 		     struct fg_rollout_actions *actions);
 
-/* Notes a flip that was done: the table `serial` names the LIVE generation. */
-void fg_rollout_note_flip(struct fg_rollout *rollout, uint32_t serial, uint64_t at_ns,
-			  uint64_t took_ns);
+/* Notes a flip that was done: the table `serial` names the LIVE generation, and CANARY, if there is
+ * one, by `weight`. */
+void fg_rollout_note_flip(struct fg_rollout *rollout, uint32_t serial, uint32_t weight,
+			  uint64_t at_ns, uint64_t took_ns);
 
 /* ---- questions ---- */
 
 /* The one in `phase`, the newest if there are several; NULL when there is none. */
 const struct fg_rollout_generation *fg_rollout_find(const struct fg_rollout *rollout,
 						    enum fg_generation_phase phase);
-/* Its entry of that model; NULL when it has none. */
+/* Its default entry of that model; NULL when it has none. */
 const struct fg_rollout_entry *fg_rollout_entry(const struct fg_rollout_generation *generation,
 						const char *model);
+/* Its entry of that version of the model; NULL when it has none. */
+const struct fg_rollout_entry *fg_rollout_version(const struct fg_rollout_generation *generation,
+						  const char *model, uint64_t version);
+/* The rules that versions are chosen by now: those on trial, or those in force. */
+const struct fg_rules *fg_rollout_rules(const struct fg_rollout *rollout,
+					const struct fg_rules *const rules[2]);
+/* Tries the other rules, which must have been written before. -EBUSY: a trial or a canary is under
+ * way. */
+int fg_rollout_try(struct fg_rollout *rollout, uint64_t now_ns);
+/* Ends a trial: nothing changes, and the trial says why. */
+void fg_rollout_refuse(struct fg_rollout *rollout, const char *error);
+/* A new epoch for all watches. */
+void fg_rollout_new_watch(struct fg_rollout *rollout);
 /* No generation is left: stopping is done. */
 bool fg_rollout_empty(const struct fg_rollout *rollout);
 /* The number that a new generation gets after `id`. */

@@ -1,4 +1,5 @@
 #include <string.h>
+#include "sched/maglev.h"
 #include "sched/rollout_actions.h"
 
 #define FOR_EACH_GENERATION(generation, rollout)                                                   \
@@ -14,60 +15,6 @@ struct list {
 	struct fg_rollout_actions *actions;
 	struct fg_rollout_action spill; /* where actions go that do not fit */
 };
-
-/* ---- questions about workers ---- */
-
-bool fg_rollout_alive(const struct fg_rollout_generation *generation, uint32_t w,
-		      const struct fg_rollout_observed *observed)
-{
-	const struct fg_rollout_slot *slot = &observed->slots[generation->slots[w]];
-
-	return slot->pid && slot->generation == generation->id;
-}
-
-/* Two looks at the same old heartbeat: when the whole machine slept, everybody's heartbeat is old
- * at the first look, and fresh at the second. */
-static bool hangs(const struct fg_rollout_generation *generation, uint32_t w,
-		  const struct fg_rollout_observed *observed, uint64_t now_ns)
-{
-	const struct fg_rollout_slot *slot = &observed->slots[generation->slots[w]];
-	const struct fg_rollout_health *health = &generation->health[w];
-
-	if (slot->phase != FG_WORK_READY)
-		return slot->spawned_ns + FG_ROLLOUT_START_NS < now_ns;
-	return slot->heartbeat_ns + FG_ROLLOUT_HUNG_NS < now_ns &&
-	       health->suspect_ns + FG_ROLLOUT_SUSPECT_NS <= now_ns;
-}
-
-bool fg_rollout_ready(const struct fg_rollout_generation *generation, uint32_t w,
-		      const struct fg_rollout_observed *observed, uint64_t now_ns)
-{
-	const struct fg_rollout_slot *slot = &observed->slots[generation->slots[w]];
-
-	return fg_rollout_alive(generation, w, observed) && slot->phase == FG_WORK_READY &&
-	       !hangs(generation, w, observed, now_ns);
-}
-
-bool fg_rollout_all_ready(const struct fg_rollout_generation *generation,
-			  const struct fg_rollout_observed *observed, uint64_t now_ns)
-{
-	uint32_t w;
-
-	for (w = 0; w < generation->worker_count; w++)
-		if (!fg_rollout_ready(generation, w, observed, now_ns))
-			return false;
-	return true;
-}
-
-uint64_t fg_rollout_slots(const struct fg_rollout_generation *generation)
-{
-	uint64_t slots = 0;
-	uint32_t w;
-
-	for (w = 0; w < generation->worker_count; w++)
-		slots |= 1ull << generation->slots[w];
-	return slots;
-}
 
 /* ---- actions ---- */
 
@@ -104,6 +51,12 @@ static void add_state(struct list *list, uint32_t slot, uint32_t generation,
 	action->value = state;
 }
 
+/* Rules that versions are chosen by. */
+static const struct fg_rules *rules_of(const struct list *list)
+{
+	return fg_rollout_rules(list->rollout, list->observed->rules);
+}
+
 static void add_priority(struct list *list, uint32_t slot, uint32_t urgent)
 {
 	struct fg_rollout_action *action;
@@ -120,29 +73,67 @@ static void add_kill(struct list *list, uint32_t slot)
 	add(list, FG_ROLLOUT_KILL, slot)->deaths = list->observed->slots[slot].deaths;
 }
 
+/* LIVE and CANARY share their CPUs: the smaller side sleeps between requests, or they would take
+ * whole time slices from each other. */
+static bool dozes(const struct list *list, const struct fg_rollout_generation *generation)
+{
+	bool small = fg_canary_weight(&list->rollout->canary) <= FG_CANARY_WHOLE / 2;
+
+	if (generation->phase == FG_GENERATION_CANARY)
+		return small;
+	return generation->phase == FG_GENERATION_LIVE && !small &&
+	       fg_rollout_find(list->rollout, FG_GENERATION_CANARY);
+}
+
+/* Those that sleep between requests wake up at once. The order comes first: a worker that polls is
+ * never urgent. */
+static void add_sleeper(struct list *list, const struct fg_rollout_generation *generation,
+			uint32_t w, enum fg_order order)
+{
+	if (!fg_rollout_alive(generation, w, list->observed))
+		return;
+	add_order(list, generation->slots[w], order);
+	add_priority(list, generation->slots[w], 1);
+}
+
+/* While the table still names it, a worker must not send its clients away: they would come back. */
+static enum fg_order drain_order(const struct list *list, uint32_t slot)
+{
+	return list->observed->table & 1ull << slot ? FG_ORDER_DOZE : FG_ORDER_DRAIN;
+}
+
 /* Workers whose successors are about to spin on the same CPU get out of their way first. */
-static void list_drain_orders(struct list *list)
+static void list_sleepers(struct list *list)
 {
 	const struct fg_rollout_generation *generation;
 	uint32_t w;
 
 	FOR_EACH_GENERATION(generation, list->rollout)
 	{
-		if (generation->phase != FG_GENERATION_DRAINING &&
-		    generation->phase != FG_GENERATION_KEPT)
-			continue;
 		for (w = 0; w < generation->worker_count; w++) {
-			if (!fg_rollout_alive(generation, w, list->observed))
-				continue;
-			add_order(list, generation->slots[w], FG_ORDER_DRAIN);
-			add_priority(list, generation->slots[w], 1);
+			if (generation->phase == FG_GENERATION_DRAINING ||
+			    generation->phase == FG_GENERATION_KEPT)
+				add_sleeper(list, generation, w,
+					    drain_order(list, generation->slots[w]));
+			else if (dozes(list, generation) &&
+				 fg_rollout_ready(generation, w, list->observed, list->now_ns))
+				add_sleeper(list, generation, w, FG_ORDER_DOZE);
 		}
 	}
 }
 
+static void list_awake(struct list *list, const struct fg_rollout_generation *generation,
+		       uint32_t slot)
+{
+	if (dozes(list, generation))
+		return;
+	add_priority(list, slot, 0);
+	add_order(list, slot, list->observed->slots[slot].urgent ? FG_ORDER_DOZE : FG_ORDER_SERVE);
+}
+
 /*
- * Workers that may be steered to, and those of LIVE that no longer may: those lose their state
- * before the flip, because a flow in a bucket goes on to a dead worker until then.
+ * Workers that may be steered to, and those of LIVE and CANARY that no longer may: those lose their
+ * state before the flip, because a flow in a bucket goes on to a dead worker until then.
  */
 static void list_serving(struct list *list)
 {
@@ -155,13 +146,13 @@ static void list_serving(struct list *list)
 			slot = generation->slots[w];
 			if (generation->phase == FG_GENERATION_STARTING) {
 				add_order(list, slot, FG_ORDER_WAIT);
-			} else if (generation->phase != FG_GENERATION_LIVE) {
+			} else if (generation->phase == FG_GENERATION_SHADOW) {
+				add_order(list, slot, FG_ORDER_SHADOW);
+			} else if (generation->phase != FG_GENERATION_LIVE &&
+				   generation->phase != FG_GENERATION_CANARY) {
 				continue;
 			} else if (fg_rollout_ready(generation, w, list->observed, list->now_ns)) {
-				add_priority(list, slot, 0);
-				add_order(list, slot,
-					  list->observed->slots[slot].urgent ? FG_ORDER_DRAIN
-									     : FG_ORDER_SERVE);
+				list_awake(list, generation, slot);
 				add_state(list, slot, generation->id, FG_SLOT_SERVING);
 			} else {
 				add_order(list, slot, FG_ORDER_WAIT);
@@ -171,22 +162,48 @@ static void list_serving(struct list *list)
 	}
 }
 
+static uint64_t ready_slots(const struct list *list, enum fg_generation_phase phase)
+{
+	const struct fg_rollout_generation *generation = fg_rollout_find(list->rollout, phase);
+	uint64_t slots = 0;
+	uint32_t w;
+
+	for (w = 0; generation && w < generation->worker_count; w++)
+		if (fg_rollout_ready(generation, w, list->observed, list->now_ns))
+			slots |= 1ull << generation->slots[w];
+	return slots;
+}
+
+/* Is the live table one of these slots, mixed by that weight? */
+static bool is_live(const struct list *list, uint64_t stable, uint64_t canary, uint32_t weight)
+{
+	uint32_t slot, positions = 0;
+
+	for (slot = 0; slot < FG_MAX_SLOTS; slot++)
+		if (canary & 1ull << slot)
+			positions += list->observed->positions[slot];
+	return list->observed->table == (stable | canary) &&
+	       (!canary || positions == fg_maglev_share(weight));
+}
+
 /* Returns the slots that the live table names once the flip, if one is needed, is done. A table of
  * nobody helps nobody: while no LIVE worker is ready the old table stays. */
 static uint64_t list_flip(struct list *list)
 {
-	const struct fg_rollout_generation *live;
-	uint64_t slots = 0;
-	uint32_t w;
+	uint64_t stable = ready_slots(list, FG_GENERATION_LIVE);
+	uint64_t canary = ready_slots(list, FG_GENERATION_CANARY);
+	uint32_t weight = canary ? fg_canary_weight(&list->rollout->canary) : 0;
+	struct fg_rollout_action *action;
 
-	live = fg_rollout_find(list->rollout, FG_GENERATION_LIVE);
-	for (w = 0; live && w < live->worker_count; w++)
-		if (fg_rollout_ready(live, w, list->observed, list->now_ns))
-			slots |= 1ull << live->slots[w];
-	if (!slots || slots == list->observed->table)
+	if (!weight)
+		canary = 0;
+	if (!stable || is_live(list, stable, canary, weight))
 		return list->observed->table;
-	add(list, FG_ROLLOUT_FLIP, 0)->slots = slots;
-	return slots;
+	action = add(list, FG_ROLLOUT_FLIP, 0);
+	action->slots = stable;
+	action->canary = canary;
+	action->value = weight;
+	return stable | canary;
 }
 
 /* Slots that take no new flows (any more). `table` is what the live table names by now: those keep
@@ -203,7 +220,7 @@ static void list_not_serving(struct list *list, uint64_t table)
 			slot = generation->slots[w];
 			ready = fg_rollout_ready(generation, w, list->observed, list->now_ns);
 			if (generation->phase == FG_GENERATION_KEPT ||
-			    generation->phase == FG_GENERATION_RETIRING ||
+			    (generation->phase == FG_GENERATION_RETIRING && !generation->shadow) ||
 			    (generation->phase == FG_GENERATION_DRAINING && !ready))
 				add_state(list, slot, generation->id, FG_SLOT_RETIRED);
 			else if (generation->phase == FG_GENERATION_DRAINING &&
@@ -262,35 +279,49 @@ static void list_retiring(struct list *list)
 	}
 }
 
-/* The generation that names the slot, and which of its workers stands there. NULL: nobody's. */
-static const struct fg_rollout_generation *owner(const struct fg_rollout *rollout, uint32_t slot,
-						 uint32_t *w)
+/* The generation that names a slot (its place in the rollout, from 1; 0: nobody's), and which of
+ * its workers stands there. */
+struct owner {
+	uint8_t generation, w;
+};
+
+static void find_owners(const struct fg_rollout *rollout, struct owner owners[FG_MAX_SLOTS])
 {
 	const struct fg_rollout_generation *generation;
+	uint32_t w;
 
+	memset(owners, 0, FG_MAX_SLOTS * sizeof(owners[0]));
 	FOR_EACH_GENERATION(generation, rollout)
-	for (*w = 0; *w < generation->worker_count; (*w)++)
-		if (generation->slots[*w] == slot)
-			return generation;
-	return NULL;
+	{
+		for (w = 0; w < generation->worker_count; w++)
+			owners[generation->slots[w]] =
+				(struct owner){(uint8_t)(generation - rollout->generations + 1),
+					       (uint8_t)w};
+	}
 }
 
 /* Workers without an owner come from a SPAWN that was under way when its generation ended. */
 static void list_strays(struct list *list)
 {
 	const struct fg_rollout_generation *generation;
+	struct owner owners[FG_MAX_SLOTS];
 	uint32_t slot, w;
 
+	find_owners(list->rollout, owners);
 	for (slot = 0; slot < FG_MAX_SLOTS; slot++) {
-		generation = owner(list->rollout, slot, &w);
-		if (!generation || generation->phase == FG_GENERATION_STARTING)
+		generation = owners[slot].generation
+				     ? &list->rollout->generations[owners[slot].generation - 1]
+				     : NULL;
+		w = owners[slot].w;
+		if (!generation || generation->phase == FG_GENERATION_STARTING ||
+		    generation->shadow)
 			add_state(list, slot, 0, FG_SLOT_FREE);
 		if (!list->observed->slots[slot].pid)
 			continue;
 		if (!generation || !fg_rollout_alive(generation, w, list->observed))
 			add_kill(list, slot);
 		else if (generation->phase != FG_GENERATION_RETIRING &&
-			 hangs(generation, w, list->observed, list->now_ns))
+			 fg_rollout_hangs(generation, w, list->observed, list->now_ns))
 			add_kill(list, slot);
 	}
 }
@@ -305,7 +336,9 @@ static void list_spawns(struct list *list)
 	FOR_EACH_GENERATION(generation, list->rollout)
 	{
 		if (generation->phase != FG_GENERATION_STARTING &&
-		    generation->phase != FG_GENERATION_LIVE)
+		    generation->phase != FG_GENERATION_LIVE &&
+		    generation->phase != FG_GENERATION_CANARY &&
+		    generation->phase != FG_GENERATION_SHADOW)
 			continue;
 		for (w = 0; w < generation->worker_count; w++) {
 			slot = &list->observed->slots[generation->slots[w]];
@@ -348,15 +381,15 @@ int fg_rollout_find_plan(const struct fg_rollout *rollout,
 	int plan;
 
 	if (holder)
-		return (int)fg_rollout_entry(holder, model)->plan;
+		return (int)fg_rollout_version(holder, model, version)->plan;
 	if (!found)
 		return -1;
 	plan = find_packed(&list, model, version, found->fingerprint);
 	return plan >= 0 && observed->plans[plan].phase == FG_PLAN_READY ? plan : -1;
 }
 
-static void add_pack(struct list *list, const struct fg_rollout_model *model,
-		     const struct fg_store_version *version, uint64_t *taken)
+static void add_pack(struct list *list, const char *model, const struct fg_store_version *version,
+		     uint64_t *taken)
 {
 	struct fg_rollout_action *action;
 	uint32_t i;
@@ -372,33 +405,58 @@ static void add_pack(struct list *list, const struct fg_rollout_model *model,
 	action->index = i;
 	action->version = version->version;
 	action->fingerprint = version->fingerprint;
-	memcpy(action->model, model->name, sizeof(action->model));
+	memcpy(action->model, model, sizeof(action->model));
+}
+
+/* What packs are listed with. */
+struct packs {
+	uint64_t taken; /* plans that a PACK of this list begins */
+	uint32_t running;
+};
+
+static void list_pack(struct list *list, struct packs *packs, const char *model, uint64_t wanted)
+{
+	const struct fg_store_version *version =
+		fg_store_version(list->observed->store, model, wanted);
+
+	if (packs->running >= FG_ROLLOUT_MAX_PACKING || !version || !version->complete ||
+	    fg_wanted_holder(list->rollout, model, wanted) ||
+	    find_packed(list, model, wanted, version->fingerprint) >= 0)
+		return;
+	add_pack(list, model, version, &packs->taken);
+	packs->running++;
+}
+
+/* Then the shadow's version is packed; its files may be others by now, and not even packable. */
+static bool shadow_stands(const struct fg_rollout *rollout)
+{
+	const struct fg_rollout_generation *generation;
+
+	FOR_EACH_GENERATION(generation, rollout)
+	{
+		if (generation->shadow && generation->phase != FG_GENERATION_RETIRING)
+			return true;
+	}
+	return false;
 }
 
 /* Until the keeper has begun, the same PACK for the same free plan is listed in every step, so a
  * repetition is recognised; the keeper leaves a plan that is not FREE alone. */
 static void list_packs(struct list *list)
 {
-	const struct fg_rollout_model *model;
-	const struct fg_store_version *version;
-	uint32_t i, packing = 0;
-	uint64_t wanted, taken = 0;
+	const struct fg_shadow *shadow = &list->rollout->shadow;
+	struct fg_wanted wanted;
+	struct packs packs = {0};
+	uint32_t i;
 
 	for (i = 0; i < FG_ROLLOUT_MAX_PLANS; i++)
-		packing += list->observed->plans[i].phase == FG_PLAN_PACKING;
-	for (i = 0; i < FG_ROLLOUT_MAX_MODELS && packing < FG_ROLLOUT_MAX_PACKING; i++) {
-		model = &list->rollout->models[i];
-		if (!model->name[0])
-			continue;
-		wanted = fg_wanted_version(list->rollout, list->observed->store,
-					   list->config->manual, model);
-		version = fg_store_version(list->observed->store, model->name, wanted);
-		if (!version || fg_wanted_holder(list->rollout, model->name, wanted) ||
-		    find_packed(list, model->name, wanted, version->fingerprint) >= 0)
-			continue;
-		add_pack(list, model, version, &taken);
-		packing++;
-	}
+		packs.running += list->observed->plans[i].phase == FG_PLAN_PACKING;
+	fg_wanted_all(list->rollout, list->observed->store, rules_of(list), &wanted);
+	for (i = 0; i < wanted.count; i++)
+		list_pack(list, &packs, list->rollout->models[wanted.items[i].model].name,
+			  wanted.items[i].version);
+	if (fg_shadow_active(shadow) && !shadow_stands(list->rollout))
+		list_pack(list, &packs, shadow->model, shadow->version);
 }
 
 static void list_drops(struct list *list)
@@ -410,7 +468,56 @@ static void list_drops(struct list *list)
 			add(list, FG_ROLLOUT_DROP, 0)->index = i;
 }
 
+/* ---- watching ---- */
+
+static void add_watch(struct list *list, const struct fg_rollout_generation *generation,
+		      const char *model, uint32_t share, uint64_t *told)
+{
+	struct fg_rollout_action *action;
+	uint32_t w, slot;
+
+	for (w = 0; generation && w < generation->worker_count; w++) {
+		slot = generation->slots[w];
+		*told |= 1ull << slot;
+		if (list->observed->slots[slot].watch == list->rollout->watch)
+			continue;
+		action = add(list, FG_ROLLOUT_WATCH, slot);
+		action->value = list->rollout->watch;
+		action->weight = share;
+		memcpy(action->model, model, sizeof(action->model));
+	}
+}
+
+/* Both sides of a canary, or of a shadow, count what they answer; nobody else does. */
+static void list_watches(struct list *list)
+{
+	const struct fg_rollout_generation *live, *canary, *shadow;
+	uint64_t told = 0;
+	uint32_t slot;
+
+	live = fg_rollout_find(list->rollout, FG_GENERATION_LIVE);
+	canary = fg_rollout_find(list->rollout, FG_GENERATION_CANARY);
+	shadow = fg_rollout_find(list->rollout, FG_GENERATION_SHADOW);
+	if (canary) {
+		add_watch(list, live, list->rollout->canary.model, 0, &told);
+		add_watch(list, canary, list->rollout->canary.model, 0, &told);
+	} else if (shadow) {
+		add_watch(list, shadow, list->rollout->shadow.model, 0, &told);
+		add_watch(list, live, list->rollout->shadow.model, list->rollout->shadow.share,
+			  &told);
+	}
+	for (slot = 0; slot < FG_MAX_SLOTS; slot++)
+		if (list->observed->slots[slot].watch && !(told & 1ull << slot))
+			add(list, FG_ROLLOUT_WATCH, slot);
+}
+
 /* ---- when to look again ---- */
+
+/* Guards are looked at often: flows go to a bad canary until they are. */
+static uint64_t canary_again_ns(const struct list *list)
+{
+	return fg_canary_active(&list->rollout->canary) ? 50000000 : FG_ROLLOUT_TICK_NS;
+}
 
 static uint64_t generation_again_ns(const struct list *list,
 				    const struct fg_rollout_generation *generation)
@@ -428,6 +535,8 @@ static uint64_t generation_again_ns(const struct list *list,
 		end = generation->since_ns + list->config->keep_ms * 1000000ull;
 		return end > list->now_ns ? end - list->now_ns : 0;
 	case FG_GENERATION_LIVE:
+	case FG_GENERATION_CANARY:
+	case FG_GENERATION_SHADOW:
 		for (w = 0; w < generation->worker_count; w++) {
 			if (fg_rollout_ready(generation, w, list->observed, list->now_ns))
 				continue;
@@ -446,14 +555,14 @@ static uint64_t generation_again_ns(const struct list *list,
 static void list_again(struct list *list)
 {
 	const struct fg_rollout_generation *generation;
-	uint64_t again = FG_ROLLOUT_TICK_NS, one;
+	uint64_t again = canary_again_ns(list), one;
 
 	FOR_EACH_GENERATION(generation, list->rollout)
 	{
 		one = generation_again_ns(list, generation);
 		again = one < again ? one : again;
 	}
-	if (list->rollout->gather_ns || list->rollout->dropping)
+	if (list->rollout->gather_ns || list->rollout->dropping || list->rollout->trial.active)
 		again = again < 20000000 ? again : 20000000;
 	list->actions->again_ns = again > 1000000 ? again : 1000000;
 }
@@ -465,12 +574,13 @@ void fg_rollout_list(const struct fg_rollout *rollout, const struct fg_rollout_o
 	struct list list = {rollout, observed, config, now_ns, actions, {0}};
 
 	actions->count = 0;
-	list_drain_orders(&list);
+	list_sleepers(&list);
 	list_serving(&list);
 	list_not_serving(&list, list_flip(&list));
 	list_retiring(&list);
 	list_strays(&list);
 	list_spawns(&list);
+	list_watches(&list);
 	if (!observed->stopping)
 		list_packs(&list);
 	list_drops(&list);

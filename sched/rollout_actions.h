@@ -1,6 +1,6 @@
 /*
  * rollout_actions.h: from a state and what is observed to the list of what must be done. The second
- * half of fg_rollout_step; not for others.
+ * half of fg_rollout_step; not for others. Questions about workers: rollout_workers.c.
  */
 #ifndef FG_SCHED_ROLLOUT_ACTIONS_H
 #define FG_SCHED_ROLLOUT_ACTIONS_H
@@ -11,6 +11,9 @@
 /* Worker `w` of the generation has a process, started for this generation. */
 bool fg_rollout_alive(const struct fg_rollout_generation *generation, uint32_t w,
 		      const struct fg_rollout_observed *observed);
+/* It is not getting ready, or its heartbeat is old. */
+bool fg_rollout_hangs(const struct fg_rollout_generation *generation, uint32_t w,
+		      const struct fg_rollout_observed *observed, uint64_t now_ns);
 /* It lives, is READY, and does not hang. */
 bool fg_rollout_ready(const struct fg_rollout_generation *generation, uint32_t w,
 		      const struct fg_rollout_observed *observed, uint64_t now_ns);

@@ -29,19 +29,20 @@ struct fg_rollout_model *fg_wanted_model(struct fg_rollout *rollout, const char 
 	uint32_t i;
 
 	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
-		if (name[0] && !strcmp(rollout->models[i].name, name))
+		if (rollout->models[i].name[0] && !strcmp(rollout->models[i].name, name))
 			return &rollout->models[i];
 	return NULL;
 }
 
 static bool in_generation(const struct fg_rollout *rollout, const char *model)
 {
-	uint32_t i;
+	const struct fg_rollout_generation *generation = rollout->generations;
+	uint32_t i, k;
 
-	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++)
-		if (rollout->generations[i].phase != FG_GENERATION_NONE &&
-		    fg_rollout_entry(&rollout->generations[i], model))
-			return true;
+	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++, generation++)
+		for (k = 0; generation->phase && k < generation->entry_count; k++)
+			if (!strcmp(generation->entries[k].model, model))
+				return true;
 	return false;
 }
 
@@ -81,10 +82,8 @@ void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store)
 		if (!record->name[0])
 			continue;
 		prune_failures(record, store);
-		if (in_generation(rollout, record->name))
-			continue;
 		found = fg_store_find(store, record->name);
-		if (!found || !found->count)
+		if (!(found && found->count) && !in_generation(rollout, record->name))
 			memset(record, 0, sizeof(*record));
 	}
 	for (i = 0; i < store->count; i++) {
@@ -99,21 +98,29 @@ void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store)
 	}
 }
 
+static bool holds_plans(const struct fg_rollout_generation *generation)
+{
+	switch (generation->phase) {
+	case FG_GENERATION_LIVE:
+	case FG_GENERATION_CANARY:
+	case FG_GENERATION_SHADOW:
+	case FG_GENERATION_DRAINING:
+	case FG_GENERATION_KEPT:
+		return !generation->bad;
+	default:
+		return false;
+	}
+}
+
 const struct fg_rollout_generation *fg_wanted_holder(const struct fg_rollout *rollout,
 						     const char *model, uint64_t version)
 {
 	const struct fg_rollout_generation *generation, *best = NULL;
-	const struct fg_rollout_entry *entry;
 	uint32_t i;
 
 	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++) {
 		generation = &rollout->generations[i];
-		if (generation->phase != FG_GENERATION_LIVE &&
-		    generation->phase != FG_GENERATION_DRAINING &&
-		    generation->phase != FG_GENERATION_KEPT)
-			continue;
-		entry = fg_rollout_entry(generation, model);
-		if (entry && entry->version == version &&
+		if (holds_plans(generation) && fg_rollout_version(generation, model, version) &&
 		    (!best || generation->flip_ns > best->flip_ns))
 			best = generation;
 	}
@@ -140,16 +147,19 @@ const struct fg_rollout_failure *fg_wanted_failure(const struct fg_rollout_model
 	return NULL;
 }
 
-/* On disk and not known to fail, or held by workers that serve or served it. */
+/* On disk, or held by workers that serve or served it; and not known to fail: also where others
+ * still hold it, or it would be started from there again and again. */
 static bool offered(const struct fg_rollout *rollout, const struct fg_store *store,
 		    const struct fg_rollout_model *model, uint64_t version)
 {
 	const struct fg_store_version *found;
 
+	if (fg_wanted_failure(model, version, 0))
+		return false;
 	if (fg_wanted_holder(rollout, model->name, version))
 		return true;
 	found = fg_store_version(store, model->name, version);
-	return found && found->complete && !fg_wanted_failure(model, version, found->fingerprint);
+	return found && found->complete;
 }
 
 /* When the list of failures is full, versions below all of them are not tried: they may be ones
@@ -165,49 +175,224 @@ static uint64_t failure_floor(const struct fg_rollout_model *model)
 	return lowest;
 }
 
+bool fg_wanted_named(const struct fg_rules_model *rule, uint64_t version)
+{
+	uint32_t i;
+
+	if (rule->policy != FG_RULES_SPECIFIC)
+		return true;
+	for (i = 0; i < rule->count; i++)
+		if (rule->versions[i] == version)
+			return true;
+	return false;
+}
+
 static uint64_t newest(const struct fg_rollout *rollout, const struct fg_store *store,
-		       const struct fg_rollout_model *model, uint64_t above)
+		       const struct fg_rules_model *rule, const struct fg_rollout_model *model,
+		       uint64_t above)
 {
 	const struct fg_store_model *found = fg_store_find(store, model->name);
 	uint64_t best = live_version(rollout, model->name), floor = failure_floor(model);
 	uint32_t i;
 
-	if (best <= above)
+	if (best <= above || !fg_wanted_named(rule, best))
 		best = 0;
 	for (i = 0; found && i < found->count; i++) {
 		const struct fg_store_version *version = &found->versions[i];
 
 		if (version->version > above && version->version > best &&
-		    version->version > floor && offered(rollout, store, model, version->version))
+		    version->version > floor && fg_wanted_named(rule, version->version) &&
+		    offered(rollout, store, model, version->version))
 			best = version->version;
 	}
 	return best;
 }
 
-uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_store *store,
-			   bool manual, const struct fg_rollout_model *model)
+/* The operator's choice alone counts. */
+static bool is_manual(const struct fg_rollout *rollout, const struct fg_rules_model *rule)
 {
-	uint64_t live = live_version(rollout, model->name);
-	bool chosen = model->chosen && offered(rollout, store, model, model->chosen);
-	uint64_t version;
+	return rule->policy == FG_RULES_MANUAL && fg_rollout_find(rollout, FG_GENERATION_LIVE);
+}
 
-	if (manual && fg_rollout_find(rollout, FG_GENERATION_LIVE))
+/* A canary decides for all models while it is under way: its own gets its version, the others keep
+ * theirs. */
+static bool canary_decides(const struct fg_rollout *rollout, const struct fg_store *store,
+			   const struct fg_rollout_model *model, uint64_t *version)
+{
+	const struct fg_canary *canary = &rollout->canary;
+
+	if (!fg_canary_active(canary))
+		return false;
+	*version = live_version(rollout, model->name);
+	if (!strcmp(canary->model, model->name) && offered(rollout, store, model, canary->version))
+		*version = canary->version;
+	return true;
+}
+
+uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_store *store,
+			   const struct fg_rules *rules, const struct fg_rollout_model *model)
+{
+	const struct fg_rules_model *rule = fg_rules_find(rules, model->name);
+	uint64_t live = live_version(rollout, model->name), version;
+	bool chosen;
+
+	if (!rule)
+		return 0;
+	if (canary_decides(rollout, store, model, &version))
+		return version;
+	chosen = model->chosen && fg_wanted_named(rule, model->chosen) &&
+		 offered(rollout, store, model, model->chosen);
+	if (is_manual(rollout, rule))
 		return chosen ? model->chosen : live;
-	version = newest(rollout, store, model, model->chosen ? model->seen : 0);
+	version = newest(rollout, store, rule, model, model->chosen ? model->seen : 0);
 	if (version)
 		return version;
 	if (chosen)
 		return model->chosen;
-	return live ? live : newest(rollout, store, model, 0);
+	version = newest(rollout, store, rule, model, 0);
+	return live && (fg_wanted_named(rule, live) || !version) ? live : version;
 }
 
-bool fg_wanted_stopgap(const struct fg_rollout *rollout, const struct fg_store *store, bool manual,
-		       const struct fg_rollout_model *model, uint64_t version)
+/* ---- all that should be loaded ---- */
+
+/* What one list is made from. */
+struct lister {
+	const struct fg_rollout *rollout;
+	const struct fg_store *store;
+	const struct fg_rules *rules;
+	const struct fg_rollout_generation *live;
+	struct fg_wanted *wanted;
+};
+
+bool fg_wanted_has(const struct fg_rollout *rollout, const struct fg_wanted *wanted,
+		   const char *model, uint64_t version)
 {
-	if (manual && fg_rollout_find(rollout, FG_GENERATION_LIVE))
+	uint32_t i;
+
+	for (i = 0; i < wanted->count; i++)
+		if (wanted->items[i].version == version &&
+		    !strcmp(rollout->models[wanted->items[i].model].name, model))
+			return true;
+	return false;
+}
+
+/* Returns how many versions of the model there are now: one more, unless it was there. */
+static uint32_t add(const struct lister *lister, uint32_t model, uint64_t version, bool is_default)
+{
+	struct fg_wanted *wanted = lister->wanted;
+	uint32_t i, count = 0;
+	bool known = false;
+
+	for (i = 0; i < wanted->count; i++) {
+		if (wanted->items[i].model != model)
+			continue;
+		known |= wanted->items[i].version == version;
+		count++;
+	}
+	if (known || wanted->count == FG_ROLLOUT_MAX_MODELS)
+		return count;
+	wanted->items[wanted->count++] = (struct fg_wanted_item){model, is_default, version};
+	return count + 1;
+}
+
+/* A version beside the default; those that may be forgotten failures are not tried. */
+static bool loadable(const struct lister *lister, const struct fg_rollout_model *model,
+		     uint64_t version)
+{
+	return offered(lister->rollout, lister->store, model, version) &&
+	       (version > failure_floor(model) ||
+		fg_wanted_holder(lister->rollout, model->name, version));
+}
+
+/* A store that shows no version at all has vanished: then what serves counts as being there. */
+static void add_newest(const struct lister *lister, uint32_t index, uint32_t most)
+{
+	const struct fg_rollout_model *model = &lister->rollout->models[index];
+	const struct fg_store_model *found = fg_store_find(lister->store, model->name);
+	const struct fg_rollout_generation *live = lister->live;
+	uint32_t i, count = 1;
+
+	for (i = found ? found->count : 0; i > 0 && count < most; i--)
+		if (loadable(lister, model, found->versions[i - 1].version))
+			count = add(lister, index, found->versions[i - 1].version, false);
+	for (i = 0; live && (!found || !found->count) && i < live->entry_count; i++)
+		if (!strcmp(live->entries[i].model, model->name) && count < most)
+			count = add(lister, index, live->entries[i].version, false);
+}
+
+static void add_labelled(const struct lister *lister, uint32_t index,
+			 const struct fg_rules_model *rule)
+{
+	const struct fg_rollout_model *model = &lister->rollout->models[index];
+	uint32_t i;
+
+	for (i = 0; rule->policy == FG_RULES_SPECIFIC && i < rule->count; i++)
+		if (loadable(lister, model, rule->versions[i]))
+			add(lister, index, rule->versions[i], false);
+	for (i = 0; i < rule->label_count; i++)
+		if (loadable(lister, model, rule->labels[i].version))
+			add(lister, index, rule->labels[i].version, false);
+}
+
+static void add_live(const struct lister *lister, uint32_t index)
+{
+	const struct fg_rollout_generation *live = lister->live;
+	uint32_t i;
+
+	for (i = 0; live && i < live->entry_count; i++)
+		if (!strcmp(live->entries[i].model, lister->rollout->models[index].name))
+			add(lister, index, live->entries[i].version, false);
+}
+
+/* What is loaded of a model beside its default. */
+static void add_beside(const struct lister *lister, uint32_t index)
+{
+	const struct fg_rollout_model *model = &lister->rollout->models[index];
+	const struct fg_rules_model *rule = fg_rules_find(lister->rules, model->name);
+	const struct fg_canary *canary = &lister->rollout->canary;
+
+	if (fg_canary_active(canary) && strcmp(canary->model, model->name)) {
+		add_live(lister, index);
+		return;
+	}
+	if (rule->policy == FG_RULES_LATEST)
+		add_newest(lister, index, rule->count);
+	else if (rule->policy == FG_RULES_ALL)
+		add_newest(lister, index, FG_ROLLOUT_MAX_MODELS);
+	add_labelled(lister, index, rule);
+}
+
+void fg_wanted_all(const struct fg_rollout *rollout, const struct fg_store *store,
+		   const struct fg_rules *rules, struct fg_wanted *wanted)
+{
+	const struct lister lister = {rollout, store, rules,
+				      fg_rollout_find(rollout, FG_GENERATION_LIVE), wanted};
+	uint64_t version;
+	uint32_t i, defaults;
+
+	wanted->count = 0;
+	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++) {
+		if (!rollout->models[i].name[0])
+			continue;
+		version = fg_wanted_version(rollout, store, rules, &rollout->models[i]);
+		if (version)
+			add(&lister, i, version, true);
+	}
+	defaults = wanted->count;
+	for (i = 0; i < defaults; i++)
+		add_beside(&lister, wanted->items[i].model);
+}
+
+bool fg_wanted_stopgap(const struct fg_rollout *rollout, const struct fg_store *store,
+		       const struct fg_rules *rules, const struct fg_rollout_model *model,
+		       uint64_t version)
+{
+	const struct fg_rules_model *rule = fg_rules_find(rules, model->name);
+
+	if (!rule || is_manual(rollout, rule) || fg_canary_active(&rollout->canary))
 		return false;
 	return version > (model->chosen ? model->seen : 0) &&
-	       version > live_version(rollout, model->name) &&
+	       version > live_version(rollout, model->name) && fg_wanted_named(rule, version) &&
 	       offered(rollout, store, model, version);
 }
 
@@ -248,6 +433,14 @@ void fg_wanted_fail(struct fg_rollout *rollout, const char *model, uint64_t vers
 	}
 }
 
+void fg_wanted_forget(struct fg_rollout *rollout, const char *model, uint64_t version)
+{
+	struct fg_rollout_model *record = fg_wanted_model(rollout, model);
+
+	if (record)
+		forget_failure(record, version);
+}
+
 static bool exists(const struct fg_rollout *rollout, const struct fg_store *store,
 		   const char *model, uint64_t version)
 {
@@ -257,10 +450,11 @@ static bool exists(const struct fg_rollout *rollout, const struct fg_store *stor
 }
 
 /* From now on only versions above all that are wanted or served today overrule the operator. */
-static void raise_seen(const struct fg_rollout *rollout, const struct fg_store *store, bool manual,
-		       struct fg_rollout_model *record, uint64_t chosen)
+static void raise_seen(const struct fg_rollout *rollout, const struct fg_store *store,
+		       const struct fg_rules *rules, struct fg_rollout_model *record,
+		       uint64_t chosen)
 {
-	uint64_t wanted = fg_wanted_version(rollout, store, manual, record);
+	uint64_t wanted = fg_wanted_version(rollout, store, rules, record);
 	uint64_t live = live_version(rollout, record->name);
 
 	if (record->seen < wanted)
@@ -271,36 +465,49 @@ static void raise_seen(const struct fg_rollout *rollout, const struct fg_store *
 		record->seen = chosen;
 }
 
-int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store, bool manual,
-		      const char *model, uint64_t version)
+int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store,
+		      const struct fg_rules *rules, const char *model, uint64_t version)
 {
+	const struct fg_rules_model *rule = fg_rules_find(rules, model);
 	struct fg_rollout_model *record = fg_wanted_model(rollout, model);
 
-	if (!record || !exists(rollout, store, model, version))
+	if (fg_canary_active(&rollout->canary) && !strcmp(rollout->canary.model, model) &&
+	    rollout->canary.version == version)
+		return fg_canary_finish(rollout, model);
+	if (!record || !rule || !exists(rollout, store, model, version))
 		return -ENOENT;
-	raise_seen(rollout, store, manual, record, version);
+	if (!fg_wanted_named(rule, version))
+		return -EPERM;
+	if (fg_canary_active(&rollout->canary) || rollout->trial.active)
+		return -EBUSY;
+	raise_seen(rollout, store, rules, record, version);
 	forget_failure(record, version);
 	record->chosen = version;
 	record->rolled_back = 0;
 	return 0;
 }
 
-int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store, bool manual,
-		       const char *model, uint64_t *version)
+int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
+		       const struct fg_rules *rules, const char *model, uint64_t *version)
 {
+	const struct fg_rules_model *rule = fg_rules_find(rules, model);
 	struct fg_rollout_model *record = fg_wanted_model(rollout, model);
 	uint64_t live = live_version(rollout, model);
 	uint64_t target;
 
-	if (!record || !live)
+	if (!record || !live || !rule)
 		return -ENOENT;
+	if (fg_canary_active(&rollout->canary))
+		return -EBUSY;
 	target = record->rolled_back ? record->chosen : record->previous;
 	if (!target)
 		return -ENOENT;
 	*version = target;
-	if (!exists(rollout, store, model, target))
+	if (!exists(rollout, store, model, target) || !fg_wanted_named(rule, target))
 		return -ESTALE;
-	raise_seen(rollout, store, manual, record, target);
+	if (rollout->trial.active) /* its set is not packed yet, maybe; this cannot wait */
+		fg_rollout_refuse(rollout, "a rollback came first");
+	raise_seen(rollout, store, rules, record, target);
 	forget_failure(record, target);
 	if (!record->rolled_back)
 		record->rolled_back = live;
@@ -308,8 +515,21 @@ int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
 	return 0;
 }
 
+void fg_wanted_settle(struct fg_rollout *rollout, const char *model, uint64_t chosen, uint64_t seen)
+{
+	struct fg_rollout_model *record = fg_wanted_model(rollout, model);
+
+	if (!record)
+		return;
+	record->chosen = chosen;
+	if (record->seen < seen)
+		record->seen = seen;
+	if (record->seen < chosen)
+		record->seen = chosen;
+}
+
 void fg_wanted_cutover(struct fg_rollout *rollout, const struct fg_rollout_generation *last,
-		       const struct fg_rollout_generation *next, bool manual)
+		       const struct fg_rollout_generation *next, const struct fg_rules *rules)
 {
 	const struct fg_rollout_entry *entry, *old;
 	struct fg_rollout_model *record;
@@ -319,9 +539,9 @@ void fg_wanted_cutover(struct fg_rollout *rollout, const struct fg_rollout_gener
 		entry = &next->entries[i];
 		record = fg_wanted_model(rollout, entry->model);
 		old = last ? fg_rollout_entry(last, entry->model) : NULL;
-		if (!record)
+		if (!record || !entry->is_default)
 			continue;
-		if (manual && !record->chosen)
+		if (fg_rules_manual(rules, entry->model) && !record->chosen)
 			record->chosen = record->seen = entry->version;
 		if (!old || old->version == entry->version)
 			continue;

@@ -1,13 +1,19 @@
 /*
- * wanted.h: which version of each model should serve: policy, operator, failures.
+ * wanted.h: which versions of each model should serve, and which of them by default: the rules of
+ * the configuration (sched/rules.h), the operator, failures.
  *
- * Policy latest: the newest version that is complete on disk and did not fail. An operator's choice
- * (promote, rollback) holds until a version appears that is newer than all that were wanted when it
- * was made: so a version that was rolled back from does not come back by itself.
+ * The default. Policies latest, all, specific: the newest version that the policy names, that is
+ * complete on disk and did not fail. An operator's choice (promote, rollback) holds until a version
+ * appears that is newer than all that were wanted when it was made: so a version that was rolled
+ * back from does not come back by itself.
  * Policy manual: until a first generation is live as latest; from then on only the operator's
  * choice, and models that appear later wait for a promote.
+ * Beside the default: what else the policy names, and what labels name, as far as it is on disk and
+ * did not fail.
+ * During a canary (sched/canary.h) its version is the default of its model, and all others stay as
+ * they serve.
  * Always: what serves goes on serving when its files vanish or change, and a choice that fails
- * falls back to what is live.
+ * falls back to what is live. A model that the rules no longer name ends.
  */
 #ifndef FG_SCHED_WANTED_H
 #define FG_SCHED_WANTED_H
@@ -50,13 +56,36 @@ struct fg_rollout_model *fg_wanted_model(struct fg_rollout *rollout, const char 
  * nor in a generation. */
 void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store);
 
-/* The version of `model` (a record of `rollout`) that should serve; 0: none. */
+/* `rules` everywhere: fg_rollout_rules(). The version of `model` (a record of `rollout`) that
+ * should serve by default; 0: none. */
 uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_store *store,
-			   bool manual, const struct fg_rollout_model *model);
+			   const struct fg_rules *rules, const struct fg_rollout_model *model);
 
-/* Policy latest may let this version serve until the wanted one, which is newer, is packed. */
-bool fg_wanted_stopgap(const struct fg_rollout *rollout, const struct fg_store *store, bool manual,
-		       const struct fg_rollout_model *model, uint64_t version);
+struct fg_wanted_item {
+	uint32_t model; /* index into rollout->models */
+	uint32_t is_default;
+	uint64_t version;
+};
+
+/* What should be loaded of all models. */
+struct fg_wanted {
+	uint32_t count;
+	struct fg_wanted_item items[FG_ROLLOUT_MAX_MODELS];
+};
+
+/* First the default of each model, then the others, as far as there is room. */
+void fg_wanted_all(const struct fg_rollout *rollout, const struct fg_store *store,
+		   const struct fg_rules *rules, struct fg_wanted *wanted);
+/* Is that version of the model among them? */
+bool fg_wanted_has(const struct fg_rollout *rollout, const struct fg_wanted *wanted,
+		   const char *model, uint64_t version);
+/* Does the policy allow this version at all? */
+bool fg_wanted_named(const struct fg_rules_model *rule, uint64_t version);
+
+/* A newer default may let this version serve until it is packed. */
+bool fg_wanted_stopgap(const struct fg_rollout *rollout, const struct fg_store *store,
+		       const struct fg_rules *rules, const struct fg_rollout_model *model,
+		       uint64_t version);
 
 /* The generation that served, or serves, this version, and whose plan is still held; NULL: none.
  * Such a version needs neither files nor packing. */
@@ -71,24 +100,34 @@ void fg_wanted_fail(struct fg_rollout *rollout, const char *model, uint64_t vers
 const struct fg_rollout_failure *fg_wanted_failure(const struct fg_rollout_model *model,
 						   uint64_t version, uint64_t fingerprint);
 
+/* It is to be tried once more. */
+void fg_wanted_forget(struct fg_rollout *rollout, const char *model, uint64_t version);
+
 /*
  * The operator's choice of a version. A failure of it is forgotten: it is tried once more.
- * -ENOENT: no such model, or no such complete version on disk or held. Idempotent.
+ * -ENOENT: no such model, or no such complete version on disk or held; -EPERM: the policy names
+ * others only; -EBUSY: a reload or a canary is under way (of this very version: all flows now).
+ * Idempotent.
  */
-int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store, bool manual,
-		      const char *model, uint64_t version);
+int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store,
+		      const struct fg_rules *rules, const char *model, uint64_t version);
 
 /*
  * Back to the version that served before the live one; *version tells which. Again, before anything
  * newer went live: the same answer, nothing changes (two clicks must not bring the bad version
- * back). -ENOENT: the model is not live, or nothing served before. -ESTALE: *version served before,
- * but is neither on disk nor held any more.
+ * back). A reload that is under way is refused; `rules` are those in force, not those on trial.
+ * -ENOENT: the model is not live, or nothing served before. -ESTALE: *version served before,
+ * but is neither on disk nor held any more. -EBUSY: a canary is under way (fg_canary_abort).
  */
-int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store, bool manual,
-		       const char *model, uint64_t *version);
+int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
+		       const struct fg_rules *rules, const char *model, uint64_t *version);
+
+/* The choice after a canary: `chosen` stays until a version above `seen` appears. */
+void fg_wanted_settle(struct fg_rollout *rollout, const char *model, uint64_t chosen,
+		      uint64_t seen);
 
 /* Bookkeeping of a cutover: `next` becomes live after `last` (NULL: the first). */
 void fg_wanted_cutover(struct fg_rollout *rollout, const struct fg_rollout_generation *last,
-		       const struct fg_rollout_generation *next, bool manual);
+		       const struct fg_rollout_generation *next, const struct fg_rules *rules);
 
 #endif

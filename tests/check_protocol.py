@@ -117,8 +117,52 @@ def refusals_and_silence():
     server.close()
 
 
+def connections_end_and_leave():
+    """The first connection ends without a reply; the second answers in pieces and leaves; the third
+    answers twice."""
+    client, (_, reply) = documented_client(), dumps()
+    row = struct.unpack("<64f", first_row())
+    asked_bytes = 4 + 64 + len(first_row())
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(10)
+    seen = []
+
+    def serve_one(connection, flags):
+        data = connection.recv(asked_bytes, socket.MSG_WAITALL)
+        seen.append(data)
+        answer = reply[:6] + bytes([flags, 0]) + reply[8:24] + data[28:36] + reply[32:]
+        framed = struct.pack("<I", len(answer)) + answer
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in (framed[:3], framed[3:50], framed[50:]):
+            connection.sendall(piece)
+
+    def serve():
+        for flags in (None, (2,), (0, 0)):
+            connection, _ = listener.accept()
+            with connection:
+                if flags is None:
+                    connection.recv(asked_bytes, socket.MSG_WAITALL)
+                    continue
+                for each in flags:
+                    serve_one(connection, each)
+                assert connection.recv(1) == b""  # the client closes first
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    connection = client.Connection("127.0.0.1", listener.getsockname()[1], wait_s=5)
+    for _ in range(3):
+        outputs, version, generation = connection.infer("digits", [row])
+        assert (version, generation) == (1, 1)
+        assert list(outputs[0]) == list(struct.unpack("<10f", reply[64:]))
+    connection.close()
+    thread.join()
+    listener.close()
+    assert len(seen) == 3 and all(struct.unpack("<I", data[:4])[0] == 320 for data in seen)
+    assert all(data[68:] == first_row() for data in seen)
+
+
 CHECKS = (statuses_agree, dtypes_agree, offsets_agree, client_and_dumps_agree,
-          refusals_and_silence)
+          refusals_and_silence, connections_end_and_leave)
 
 
 def main():

@@ -49,6 +49,22 @@ program fails_to_clean_up 'echo 1..1; echo "ok 1 - a"; exit 3'
 expect fails_to_clean_up 1 "1 passed, 1 failed" "exit status 3 without a failed test"
 program skips 'echo 1..2; echo "ok 1 - a"; echo "not ok 2 # SKIP b"'
 expect skips 0 "1 passed, 0 failed" "1 skipped"
+several_at_a_time()
+{
+	local output
+	output=$(BUILD=$HERE JOBS=3 tests/run.sh "$HERE"/{passes,fails,skips,crashes} -- \
+		"$HERE"/{passes,fails_to_clean_up} 2>&1)
+	tests=$((tests + 1))
+	if [ "$(tail -n 1 <<<"$output")" = "8 passed, 3 failed" ] &&
+		[ "$(grep -c 'passed .* failed .* s' <<<"$output")" -eq 6 ]; then
+		echo "ok $tests - several_at_a_time"
+	else
+		echo "not ok $tests - several_at_a_time:"
+		sed 's/^/# /' <<<"$output"
+		failures=1
+	fi
+}
+several_at_a_time
 expect is_not_there 1 "0 passed, 1 failed" "exit status 127"
 echo "1..$tests"
 exit $failures

@@ -1,5 +1,8 @@
 #!/bin/bash
-# Runs test programs, one line each, and sums up: tests/run.sh PROGRAM...
+# Runs test programs, one line each, and sums up: tests/run.sh [PROGRAM...] [-- PROGRAM...]
+#
+# Those in front of -- run $JOBS (default 1) at a time, those behind it alone: they measure, or want
+# the machine for themselves.
 #
 # A program prints TAP and ends with 0. Its full output goes to $BUILD/test-logs/NAME.log and, when
 # it fails, its end to the screen. What counts as a failed test: a "not ok" line; a program that
@@ -10,14 +13,11 @@ set -uo pipefail
 
 BUILD=${BUILD:-build}
 LIMIT_S=${LIMIT_S:-300}
+JOBS=${JOBS:-1}
 LOGS=$BUILD/test-logs
 export BUILD CMOCKA_MESSAGE_OUTPUT=TAP
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 unset CMOCKA_XML_FILE CMOCKA_TEST_FILTER
-
-total_passed=0
-total_failed=0
-total_skipped=0
 
 # build/san/tests/unit/test_x -> san/unit/test_x
 short_name()
@@ -88,15 +88,32 @@ run_one()
 		grep -iE '^(not )?ok .*# *skip' "$log" | sed 's/^not ok/ok/; s/^/    /'
 	fi
 
-	total_passed=$((total_passed + passed))
-	total_failed=$((total_failed + failed))
-	total_skipped=$((total_skipped + skipped))
+	echo "$passed $failed $skipped" >>"$COUNTS"
+}
+
+# In the background, and says what it has to say at once.
+run_beside()
+{
+	local said
+	said=$(run_one "$1")
+	printf '%s\n' "$said"
 }
 
 mkdir -p "$LOGS"
-for program in "$@"; do
+COUNTS=$(mktemp "$LOGS/counts-XXXXXX")
+trap 'rm -f "$COUNTS"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+	[ "$(jobs -pr | wc -l)" -lt "$JOBS" ] || wait -n
+	run_beside "$1" &
+	shift
+done
+wait
+for program in "${@:2}"; do
 	run_one "$program"
 done
+read -r total_passed total_failed total_skipped < <(
+	awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$COUNTS")
 [ "$total_skipped" -eq 0 ] || echo "$total_skipped skipped (reasons above)"
 echo "$total_passed passed, $total_failed failed"
 [ "$total_failed" -eq 0 ] && [ "$total_passed" -gt 0 ]

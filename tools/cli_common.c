@@ -7,15 +7,31 @@
 #include <string.h>
 #include <unistd.h>
 
+/* C0, DEL, and C1 as UTF-8 has them: 0xc2 0x80 to 0xc2 0x9f. */
+static bool is_control(const unsigned char *at)
+{
+	return *at < 0x20 || *at == 0x7f || (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0);
+}
+
+char *fg_cli_printable(char *text, size_t room, const char *from)
+{
+	size_t length = 0;
+
+	for (; *from && length + 1 < room; from++)
+		text[length++] = is_control((const unsigned char *)from) ? '?' : *from;
+	text[length] = 0;
+	return text;
+}
+
 int fg_cli_fail(enum fg_cli_exit code, const char *format, ...)
 {
+	char text[2048], printable[sizeof(text)];
 	va_list args;
 
-	fputs("flipgate: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	fprintf(stderr, "flipgate: %s\n", fg_cli_printable(printable, sizeof(printable), text));
 	return code;
 }
 
@@ -89,6 +105,67 @@ int fg_cli_double(const struct fg_cli_verb *verb, const char *option, const char
 	if (end == text || *end || !(*value >= low && *value <= high))
 		return fg_cli_usage(verb, "%s %s: want a number from %g to %g", option, text, low,
 				    high);
+	return 0;
+}
+
+bool fg_cli_decimal(const char *text, const char *unit, double *value)
+{
+	size_t digits = strspn(text, "0123456789"), length = digits;
+
+	if (text[length] == '.')
+		length += 1 + strspn(text + length + 1, "0123456789");
+	if (digits == 0 || text[length - 1] == '.' || strcmp(text + length, unit) != 0)
+		return false;
+	*value = strtod(text, NULL);
+	return true;
+}
+
+/* Parts per `scale` of a number, when it has no finer parts: 0.07 * 100 is not quite 7. */
+static bool whole_parts(double value, double scale, uint64_t *parts)
+{
+	double scaled = value * scale;
+
+	if (!(scaled < 1e15) || fabs(scaled - round(scaled)) > 1e-6)
+		return false;
+	*parts = (uint64_t)llround(scaled);
+	return true;
+}
+
+int fg_cli_time(const struct fg_cli_verb *verb, const char *option, const char *text,
+		uint64_t low_ms, uint64_t high_ms, uint64_t *ms)
+{
+	static const struct {
+		const char *unit;
+		double ms;
+	} units[] = {{"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}};
+	char low[16], high[16];
+	double number;
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (fg_cli_decimal(text, units[i].unit, &number) &&
+		    whole_parts(number, units[i].ms, ms) && *ms >= low_ms && *ms <= high_ms)
+			return 0;
+	return fg_cli_usage(verb,
+			    "%s %s: want a time with its unit, such as 250ms, 30s or 2m, from %s "
+			    "to %s",
+			    option, text, fg_cli_duration(low, (double)low_ms / 1e3),
+			    fg_cli_duration(high, (double)high_ms / 1e3));
+}
+
+int fg_cli_share(const struct fg_cli_verb *verb, const char *option, const char *text,
+		 uint32_t *share)
+{
+	double percent;
+	uint64_t parts;
+
+	if (!fg_cli_decimal(text, "%", &percent))
+		return fg_cli_usage(verb, "%s %s: want percents, such as 5%% or 0.5%%", option,
+				    text);
+	if (!whole_parts(percent, FG_CLI_WHOLE / 100.0, &parts) || parts < 1 ||
+	    parts > FG_CLI_WHOLE)
+		return fg_cli_usage(verb, "%s %s: want 0.01%% to 100%%, in steps of 0.01%%", option,
+				    text);
+	*share = (uint32_t)parts;
 	return 0;
 }
 

@@ -13,8 +13,10 @@ enum fg_cli_exit {
 	FG_CLI_USAGE = 1,	/* the command line is wrong */
 	FG_CLI_REFUSED = 2,	/* the server said no: not found, failed, not able to */
 	FG_CLI_UNREACHABLE = 3, /* nobody listens there */
-	FG_CLI_TIMEOUT = 4,
-	FG_CLI_BAD_DATA = 5, /* a file cannot be read, or a model is not valid */
+	FG_CLI_TIMEOUT = 4,	/* or interrupted before the end */
+	FG_CLI_BAD_DATA = 5,	/* a file cannot be read, or a model is not valid */
+	FG_CLI_ROLLED_BACK = 6, /* a guard broke, or somebody aborted */
+	FG_CLI_CONFLICT = 7,	/* --expect-current did not hold */
 };
 
 struct fg_cli_verb {
@@ -25,10 +27,16 @@ struct fg_cli_verb {
 	int (*run)(const struct fg_cli_verb *verb, int argc, char **argv);
 };
 
-extern const struct fg_cli_verb fg_cli_infer, fg_cli_load, fg_cli_status, fg_cli_promote,
-	fg_cli_rollback, fg_cli_inspect, fg_cli_verify;
+extern const struct fg_cli_verb fg_cli_infer, fg_cli_load, fg_cli_status, fg_cli_publish,
+	fg_cli_promote, fg_cli_rollback, fg_cli_rollout_verb, fg_cli_pause, fg_cli_resume,
+	fg_cli_abort, fg_cli_shadow, fg_cli_reload, fg_cli_upgrade, fg_cli_history, fg_cli_inspect,
+	fg_cli_verify;
 
-/* Prints "flipgate: ..." on stderr and returns `code`. */
+/* Copies at most room - 1 bytes, with '?' for every control character: what others wrote (reasons,
+ * names in models) must not steer the terminal. Returns text. */
+char *fg_cli_printable(char *text, size_t room, const char *from);
+
+/* Prints "flipgate: ..." on stderr, control characters as '?', and returns `code`. */
 __attribute__((format(printf, 2, 3))) int fg_cli_fail(enum fg_cli_exit code, const char *format,
 						      ...);
 
@@ -65,6 +73,22 @@ int fg_cli_u64(const struct fg_cli_verb *verb, const char *option, const char *t
 	       uint64_t high, uint64_t *value);
 int fg_cli_double(const struct fg_cli_verb *verb, const char *option, const char *text, double low,
 		  double high, double *value);
+
+/* "250ms", "30s", "1.5m", "2h": the unit must be there, because nobody agrees on what a bare number
+ * means. Whole milliseconds. */
+int fg_cli_time(const struct fg_cli_verb *verb, const char *option, const char *text,
+		uint64_t low_ms, uint64_t high_ms, uint64_t *ms);
+
+#define FG_CLI_WHOLE 10000 /* shares of traffic are parts of this */
+/* "25%", "0.5%": a share of traffic, 1 .. FG_CLI_WHOLE; finer than 0.01% is refused. */
+int fg_cli_share(const struct fg_cli_verb *verb, const char *option, const char *text,
+		 uint32_t *share);
+
+/*
+ * A decimal number without sign or exponent, directly before `unit` ("%", "x", "") and the end of
+ * the text. False for everything else, also for "inf", hexadecimal and blanks.
+ */
+bool fg_cli_decimal(const char *text, const char *unit, double *value);
 
 enum fg_cli_style {
 	FG_CLI_PLAIN,

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdint.h>
+#include "models/error.h"
 
 #define FG_CLI_SOCKET "/run/flipgate/default.sock"
 
@@ -14,7 +15,16 @@
  */
 int fg_cli_control_ask(const char *path, json_t *request, uint32_t timeout_ms, json_t **reply);
 
-/* The exit code for what a reply says; prints its error, if it is one, on stderr. */
+/* The same for who asks again and again: prints nothing, *error says what went wrong. */
+int fg_cli_control_try(const char *path, json_t *request, uint32_t timeout_ms, json_t **reply,
+		       struct fg_error *error);
+
+/* The exit code for what a reply says, without a word. */
+int fg_cli_control_code(const json_t *reply);
+/* The same; prints its error, if it is one, on stderr. */
 int fg_cli_control_verdict(const json_t *reply);
+
+/* Prints a reply, or another object, as a line of JSON on stdout. */
+void fg_cli_control_print(const json_t *reply);
 
 #endif

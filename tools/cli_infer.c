@@ -19,12 +19,14 @@
 static const char help[] =
 	"Usage: flipgate infer ADDRESS MODEL --input FILE [OPTION]...\n"
 	"\n"
-	"Sends rows of numbers to the model MODEL at ADDRESS (HOST:PORT, UDP), and prints the\n"
-	"outputs and which version and generation gave them.\n"
+	"Sends rows of numbers to the model MODEL at ADDRESS (HOST:PORT for UDP,\n"
+	"tcp://HOST:PORT for TCP), and prints the outputs and which version and generation gave\n"
+	"them.\n"
 	"\n"
 	"  --input FILE     .npy, or text with one row per line; - is stdin\n"
 	"  --rows A:B       only rows A up to, not including, B (from 0); A: and :B work too\n"
 	"  --version N      want this version; default: the one that is live\n"
+	"  --label NAME     want the version with this label instead, like stable or canary\n"
 	"  --affinity K     affinity key: all requests of one key go to one worker and version\n"
 	"  --dtype T        send as f32 (default), or as the file's own type: f64, f16, u8, i8\n"
 	"  --batch N        rows per request; default: as many as fit 1400 bytes, at least 1\n"
@@ -35,11 +37,12 @@ static const char help[] =
 	"\n"
 	"Examples:\n"
 	"  flipgate infer 10.0.0.1:9000 digits --input inputs.npy --rows 0:3\n"
+	"  flipgate infer tcp://10.0.0.1:9000 digits --input inputs.npy --label canary\n"
 	"  echo 5.1,3.5,1.4,0.2 | flipgate infer localhost:9000 iris --input - --output json\n";
 
 struct infer {
 	const char *address, *input;
-	struct fg_client_request request; /* model, version, affinity, dtype, deadline */
+	struct fg_client_request request; /* model, version, label, affinity, dtype, deadline */
 	struct fg_client_options options;
 	size_t first, last; /* rows [first, last) */
 	uint64_t batch;	    /* rows per request, 0: not said */
@@ -104,6 +107,7 @@ static int parse(const struct fg_cli_verb *verb, int argc, char **argv, struct i
 		{"input", required_argument, NULL, 'i'},
 		{"rows", required_argument, NULL, 'r'},
 		{"version", required_argument, NULL, 'v'},
+		{"label", required_argument, NULL, 'l'},
 		{"affinity", required_argument, NULL, 'a'},
 		{"dtype", required_argument, NULL, 'd'},
 		{"batch", required_argument, NULL, 'b'},
@@ -117,6 +121,8 @@ static int parse(const struct fg_cli_verb *verb, int argc, char **argv, struct i
 	while (!code && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == 'i') {
 			infer->input = optarg;
+		} else if (option == 'l') {
+			infer->request.label = optarg;
 		} else if (option == 'r') {
 			code = parse_range(verb, optarg, infer);
 		} else if (option == 'd') {
@@ -138,6 +144,8 @@ static int parse(const struct fg_cli_verb *verb, int argc, char **argv, struct i
 		return fg_cli_usage(verb, "want ADDRESS and MODEL");
 	if (!infer->input)
 		return fg_cli_usage(verb, "want --input FILE");
+	if (infer->request.label && infer->request.version)
+		return fg_cli_usage(verb, "want --version or --label, not both");
 	infer->address = argv[optind];
 	infer->request.model = argv[optind + 1];
 	return -1;

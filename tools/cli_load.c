@@ -10,6 +10,7 @@
 static const char help[] =
 	"Usage: flipgate load ADDRESS MODEL --input FILE [OPTION]...\n"
 	"\n"
+	"ADDRESS is HOST:PORT for UDP, tcp://HOST:PORT for TCP.\n"
 	"Sends requests on a fixed schedule, whatever the service does, checks the answers and\n"
 	"reports losses, wrong answers, flows that saw two versions, and round trips measured "
 	"from\n"
@@ -23,16 +24,20 @@ static const char help[] =
 	"  --duration S            measured seconds; default 10\n"
 	"  --warmup S              sent and checked before, but not measured; default 0\n"
 	"  --version N             want this version; default: the live one\n"
+	"  --label NAME            want the version with this label instead\n"
 	"  --deadline US           the server refuses when it cannot answer within this\n"
 	"\n"
 	"Flows:\n"
-	"  --flows F               flows at any time, each on its own socket; default 64\n"
+	"  --flows F               flows at any time, each on its own socket or connection;\n"
+	"                          default 64\n"
 	"  --flow-requests K       a flow ends after K requests and a new one begins; default:\n"
 	"                          they never end\n"
 	"  --affinity[=KEY]        flows are affinity keys from KEY (default: random) upward, "
 	"over\n"
 	"                          few sockets\n"
 	"  --sockets N             of those; default 1\n"
+	"  --connections N         over TCP, at any time; default: one per flow. Each is a flow,\n"
+	"                          except with --affinity, where the keys share them\n"
 	"\n"
 	"What to check:\n"
 	"  --expect VERSION=FILE   the outputs of VERSION for each row; may be repeated\n"
@@ -55,7 +60,8 @@ static const char help[] =
 	"  flipgate load 10.0.0.1:9000 digits --input inputs.npy --rate 20000 --duration 10 \\\n"
 	"      --flows 64 --flow-requests 200 --expect 1=reference_1.npy --expect "
 	"2=reference_2.npy\n"
-	"  flipgate load 10.0.0.1:9000 digits --input inputs.npy --affinity --output json\n";
+	"  flipgate load 10.0.0.1:9000 digits --input inputs.npy --affinity --output json\n"
+	"  flipgate load tcp://10.0.0.1:9000 digits --input inputs.npy --connections 16\n";
 
 struct command {
 	struct fg_load_config config;
@@ -63,7 +69,7 @@ struct command {
 	const char *expects[FG_LOAD_MAX_EXPECTS]; /* files; their versions are in config */
 	uint8_t dtype;
 	bool affinity, has_key;
-	uint64_t sockets; /* 0: not said */
+	uint64_t sockets, connections; /* 0: not said */
 	struct fg_cli_output output;
 };
 
@@ -127,6 +133,8 @@ enum {
 	OPT_FLOW_REQUESTS,
 	OPT_AFFINITY,
 	OPT_SOCKETS,
+	OPT_CONNECTIONS,
+	OPT_LABEL,
 	OPT_EXPECT,
 	OPT_TOLERANCE,
 	OPT_LABELS,
@@ -149,6 +157,8 @@ static const struct option options[] = {
 	{"flow-requests", required_argument, NULL, OPT_FLOW_REQUESTS},
 	{"affinity", optional_argument, NULL, OPT_AFFINITY},
 	{"sockets", required_argument, NULL, OPT_SOCKETS},
+	{"connections", required_argument, NULL, OPT_CONNECTIONS},
+	{"label", required_argument, NULL, OPT_LABEL},
 	{"expect", required_argument, NULL, OPT_EXPECT},
 	{"tolerance", required_argument, NULL, OPT_TOLERANCE},
 	{"labels", required_argument, NULL, OPT_LABELS},
@@ -172,6 +182,9 @@ static int parse_flows(const struct fg_cli_verb *verb, int option, const char *t
 				 &config->flow_requests);
 	case OPT_SOCKETS:
 		return fg_cli_u64(verb, "--sockets", text, 1, 65536, &command->sockets);
+	case OPT_CONNECTIONS:
+		return fg_cli_u64(verb, "--connections", text, 1, FG_LOAD_MAX_FLOWS,
+				  &command->connections);
 	default:
 		command->affinity = true;
 		command->has_key = text;
@@ -212,6 +225,9 @@ static int parse_rest(const struct fg_cli_verb *verb, int option, const char *te
 	case OPT_LABELS:
 		command->labels = text;
 		return 0;
+	case OPT_LABEL:
+		config->label = text;
+		return 0;
 	case OPT_TRACE:
 		command->trace = text;
 		return 0;
@@ -246,6 +262,7 @@ static int parse_option(const struct fg_cli_verb *verb, int option, const char *
 	case OPT_FLOWS:
 	case OPT_FLOW_REQUESTS:
 	case OPT_SOCKETS:
+	case OPT_CONNECTIONS:
 	case OPT_AFFINITY:
 		return parse_flows(verb, option, text, command);
 	case OPT_RATE:
@@ -257,6 +274,34 @@ static int parse_option(const struct fg_cli_verb *verb, int option, const char *
 	default:
 		return parse_rest(verb, option, text, command);
 	}
+}
+
+/* What flows are, and what carries them. -1 when the verb goes on, else an exit code. */
+static int settle_flows(const struct fg_cli_verb *verb, struct command *command)
+{
+	struct fg_load_config *config = &command->config;
+	bool is_stream = strncmp(config->address, "tcp://", 6) == 0;
+
+	if (command->sockets && (is_stream || !command->affinity))
+		return fg_cli_usage(verb, "--sockets goes with --affinity and UDP; %s",
+				    is_stream ? "for TCP --connections"
+					      : "without it every flow has its own");
+	if (command->connections && !is_stream)
+		return fg_cli_usage(verb, "--connections goes with tcp://HOST:PORT");
+	if (command->affinity) {
+		uint64_t sockets = is_stream ? command->connections : command->sockets;
+
+		if (sockets == 0)
+			sockets = is_stream ? config->flows : 1;
+		config->sockets = sockets < config->flows ? (uint32_t)sockets : config->flows;
+	} else if (command->connections) {
+		config->flows = (uint32_t)command->connections;
+	}
+	/* Keys of two runs must not be one flow: begin anywhere, with room above. */
+	if (command->affinity && !command->has_key &&
+	    getrandom(&config->first_key, sizeof(config->first_key), 0) > 0)
+		config->first_key = config->first_key >> 1 | 1;
+	return -1;
 }
 
 /* -1 when the verb goes on, else an exit code. */
@@ -279,21 +324,11 @@ static int parse(const struct fg_cli_verb *verb, int argc, char **argv, struct c
 		return fg_cli_usage(verb, "want ADDRESS and MODEL");
 	if (!command->input)
 		return fg_cli_usage(verb, "want --input FILE");
-	if (command->sockets && !command->affinity)
-		return fg_cli_usage(verb, "--sockets goes with --affinity; without it every flow "
-					  "has its own");
 	config->address = argv[optind];
 	config->model = argv[optind + 1];
-	if (command->affinity) {
-		config->sockets = command->sockets ? (uint32_t)command->sockets : 1;
-		if (config->sockets > config->flows)
-			config->sockets = config->flows;
-	}
-	/* Keys of two runs must not be one flow: begin anywhere, with room above. */
-	if (command->affinity && !command->has_key &&
-	    getrandom(&config->first_key, sizeof(config->first_key), 0) > 0)
-		config->first_key = config->first_key >> 1 | 1;
-	return -1;
+	if (config->label && config->version)
+		return fg_cli_usage(verb, "want --version or --label, not both");
+	return settle_flows(verb, command);
 }
 
 static int read_files(struct command *command)

@@ -6,7 +6,7 @@
  * that was due meanwhile (Tene, "How NOT to Measure Latency": coordinated omission).
  *
  * Which flow and which rows request i belongs to follows from i alone, so a sample keeps only
- * what was measured.
+ * what was measured, and which connection a request took after all (TCP).
  */
 #ifndef FG_TOOLS_CLI_LOAD_H
 #define FG_TOOLS_CLI_LOAD_H
@@ -33,6 +33,7 @@ struct fg_load_expect {
 struct fg_load_config {
 	const char *address, *model;
 	uint64_t version;	 /* wanted; 0: the live one */
+	const char *label;	 /* instead of a version; NULL: none */
 	double rate;		 /* requests per second */
 	uint64_t duration_ns;	 /* measured */
 	uint64_t warmup_ns;	 /* before that: sent and checked, but not in times and counts */
@@ -40,8 +41,10 @@ struct fg_load_config {
 	uint64_t flip_window_ns; /* around a flip, half before and half behind */
 	uint32_t flows;		 /* at any time */
 	uint32_t flow_requests;	 /* a flow ends after so many, and a new one begins; 0: never */
-	uint32_t sockets;	 /* 0: one per flow; else flows are affinity keys over so many */
-	uint64_t first_key;	 /* of the affinity keys */
+	/* Sockets, over TCP connections. 0: one per flow; else flows are affinity keys over so
+	 * many. */
+	uint32_t sockets;
+	uint64_t first_key; /* of the affinity keys */
 	uint32_t rows_per_request;
 	uint32_t deadline_us; /* 0: none */
 	bool sleep;	      /* sleep between requests instead of spinning */
@@ -58,9 +61,12 @@ struct fg_load_sample {
 	uint64_t rtt_ns; /* from the intended time; 0: no reply in time */
 	uint32_t lag_ns; /* sent so long after the intended time; saturates */
 	uint32_t generation;
+	uint32_t connection; /* TCP: that it was sent on last, or is to be sent on */
 	uint8_t version;     /* index into fg_load.versions; only of a reply with status OK */
 	uint8_t status;	     /* enum fg_status */
-	bool sent, answered; /* answered: also too late */
+	bool answered : 1;   /* also too late */
+	bool is_sent : 1;    /* TCP: the kernel has it whole */
+	bool retried : 1;    /* TCP: its connection was lost, so it was sent once more */
 };
 
 struct fg_load_version {
@@ -71,6 +77,7 @@ struct fg_load_version {
 
 struct fg_load {
 	const struct fg_load_config *config;
+	bool is_stream; /* TCP */
 	struct fg_load_sample *samples;
 	uint32_t room;	   /* for samples */
 	uint32_t count;	   /* requests to send: room, or fewer after *config->stop */
@@ -82,9 +89,16 @@ struct fg_load {
 	uint64_t first_sent_ns, last_sent_ns;
 	uint64_t late;	     /* replies after the time-out: their requests are lost */
 	uint64_t duplicates; /* second replies to one request */
-	uint64_t strays;     /* datagrams that answer no request of ours */
+	uint64_t strays;     /* messages that answer no request of ours */
 	uint64_t socket_errors;
-	int last_socket_error;	  /* errno */
+	int last_socket_error; /* errno */
+	/* TCP. */
+	uint32_t connections;	  /* made, in the order of their numbers, from 0 */
+	uint64_t resets;	  /* connections that the other side reset */
+	uint64_t ends;		  /* that it ended before it had answered all, or unannounced */
+	uint64_t leaving;	  /* that it said it would end */
+	uint64_t reconnects;	  /* made in the place of one that went so */
+	uint64_t retried;	  /* requests sent once more, because their connection was lost */
 	uint64_t checked_outputs; /* rows held against what was expected */
 	uint64_t wrong_outputs;
 	double max_abs_error;
@@ -104,6 +118,10 @@ void fg_load_free(struct fg_load *load);
 uint64_t fg_load_due_ns(const struct fg_load *load, uint32_t i);
 uint32_t fg_load_flow(const struct fg_load_config *config, uint32_t i);
 size_t fg_load_row(const struct fg_load_config *config, uint32_t i);
+
+/* The flow that request i really belonged to. Over TCP that is its connection's number: there may
+ * be more of them than planned. */
+uint32_t fg_load_flow_of(const struct fg_load *load, uint32_t i);
 
 /* Everything that flipgate(1) names under LOAD REPORT, derived from the samples. The caller frees
  * it. */

@@ -202,20 +202,20 @@ static json_t *timeline_of(struct report *report)
 static int find_flows(struct report *report)
 {
 	const struct fg_load *load = report->load;
-	const struct fg_load_config *config = load->config;
+	uint32_t slots = load->config->flows;
 
 	/* Flow numbers rise within a slot: the largest is among the last request of each. */
-	for (uint32_t i = load->sent > config->flows ? load->sent - config->flows : 0;
-	     i < load->sent; i++)
-		if (fg_load_flow(config, i) >= report->flow_count)
-			report->flow_count = fg_load_flow(config, i) + 1;
+	report->flow_count = load->connections;
+	for (uint32_t i = load->sent > slots ? load->sent - slots : 0; i < load->sent; i++)
+		if (fg_load_flow_of(load, i) >= report->flow_count)
+			report->flow_count = fg_load_flow_of(load, i) + 1;
 	report->flows = calloc(report->flow_count + 1, sizeof(*report->flows));
 	if (!report->flows)
 		return -1;
 	for (uint32_t f = 0; f < report->flow_count; f++)
 		report->flows[f].began = report->flows[f].finished = NOTHING;
 	for (uint32_t i = 0; i < load->sent; i++) {
-		struct flow *flow = &report->flows[fg_load_flow(config, i)];
+		struct flow *flow = &report->flows[fg_load_flow_of(load, i)];
 		const struct fg_load_sample *sample = &load->samples[i];
 
 		flow->is_sent = true;
@@ -350,6 +350,11 @@ static void set_counts(json_t *object, const struct report *report)
 	if (load->socket_errors)
 		json_object_set_new(object, "last_socket_error",
 				    json_string(strerror(load->last_socket_error)));
+	set_count(object, "resets", load->resets);
+	set_count(object, "ends", load->ends);
+	set_count(object, "leaving", load->leaving);
+	set_count(object, "reconnects", load->reconnects);
+	set_count(object, "retried", load->retried);
 	json_object_set_new(object, "errors", errors);
 	set_us(object, "send_lag_us", lag_ns);
 }

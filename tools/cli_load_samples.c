@@ -25,6 +25,11 @@ uint32_t fg_load_flow(const struct fg_load_config *config, uint32_t i)
 	return (uint32_t)(age / config->flow_requests) * config->flows + slot;
 }
 
+uint32_t fg_load_flow_of(const struct fg_load *load, uint32_t i)
+{
+	return load->is_stream ? load->samples[i].connection : fg_load_flow(load->config, i);
+}
+
 size_t fg_load_row(const struct fg_load_config *config, uint32_t i)
 {
 	return (size_t)((uint64_t)i * config->rows_per_request % config->input.rows);
@@ -125,7 +130,7 @@ int fg_load_trace(const struct fg_load *load, const char *path)
 
 		fprintf(file, "%u,%llu,%u,%llu,%u,%zu,%s,%llu,%u\n", i,
 			(unsigned long long)fg_load_due_ns(load, i), sample->lag_ns,
-			(unsigned long long)sample->rtt_ns, fg_load_flow(load->config, i),
+			(unsigned long long)sample->rtt_ns, fg_load_flow_of(load, i),
 			fg_load_row(load->config, i),
 			sample->rtt_ns ? fg_status_name(sample->status) : "lost",
 			ok ? (unsigned long long)load->versions[sample->version].version : 0ull,

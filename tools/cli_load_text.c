@@ -58,6 +58,14 @@ static void print_counts(const json_t *report, FILE *out)
 			json_string_value(json_object_get(report, "last_socket_error")));
 	}
 	fputc('\n', out);
+	if (count_of(report, "leaving") || count_of(report, "reconnects")) {
+		print_count(out, "connections that left", count_of(report, "leaving"), false);
+		print_count(out, "ended", count_of(report, "ends"), true);
+		print_count(out, "were reset", count_of(report, "resets"), true);
+		print_count(out, "reconnected", count_of(report, "reconnects"), false);
+		print_count(out, "requests sent again", count_of(report, "retried"), true);
+		fputc('\n', out);
+	}
 	print_count(out, "flows that saw two versions", count_of(report, "mixed_version_flows"),
 		    true);
 	if (count_of(report, "checked_outputs")) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +76,7 @@ static void run_packer(const char *path, const char *weights, int output, int er
 }
 
 /* Why the packer failed: its own words, else how it ended. */
-static int packer_error(const char *path, int errors, int status, struct fg_error *error)
+static int packer_error(const char *name, int errors, int status, struct fg_error *error)
 {
 	char text[sizeof(error->text)];
 	ssize_t got = read(errors, text, sizeof(text) - 1);
@@ -83,22 +84,39 @@ static int packer_error(const char *path, int errors, int status, struct fg_erro
 	if (got > 0) {
 		text[got] = 0;
 		text[strcspn(text, "\n")] = 0;
-		return fg_error_set(error, -EINVAL, "%.100s: %.150s", path, text);
+		return fg_error_set(error, -EINVAL, "%.100s: %.150s", name, text);
 	}
 	if (WIFSIGNALED(status))
 		return fg_error_set(error, -EINVAL,
-				    "%.100s: the packer was killed by signal %d (%s)", path,
+				    "%.100s: the packer was killed by signal %d (%s)", name,
 				    WTERMSIG(status), strsignal(WTERMSIG(status)));
-	return fg_error_set(error, -EINVAL, "%.100s: the packer ended with status %d", path,
+	return fg_error_set(error, -EINVAL, "%.100s: the packer ended with status %d", name,
 			    WEXITSTATUS(status));
 }
 
-static int pack_model(struct fg_cli_plan *plan, const char *path, const char *weights,
-		      struct fg_error *error)
+/* 0 with *status; -EINTR when a signal ended the wait: then the packer is gone as well. */
+static int wait_for(pid_t pid, int *status)
+{
+	int result;
+
+	if (waitpid(pid, status, 0) == pid)
+		return 0;
+	result = -errno;
+	if (result == -EINTR) {
+		kill(pid, SIGKILL);
+		while (waitpid(pid, status, 0) < 0 && errno == EINTR)
+			;
+	}
+	return result;
+}
+
+int fg_cli_plan_pack(struct fg_cli_plan *plan, const char *path, const char *name,
+		     const char *weights, struct fg_error *error)
 {
 	int output = memfd_create("flipgate-plan", MFD_CLOEXEC), pipes[2], status, result;
 	pid_t pid;
 
+	*plan = (struct fg_cli_plan){NULL, 0};
 	if (output < 0 || pipe2(pipes, O_CLOEXEC)) {
 		result =
 			fg_error_set(error, -errno, "cannot start the packer: %s", strerror(errno));
@@ -110,13 +128,13 @@ static int pack_model(struct fg_cli_plan *plan, const char *path, const char *we
 	if (!pid)
 		run_packer(path, weights, output, pipes[1]);
 	close(pipes[1]);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		result =
-			fg_error_set(error, -errno, "cannot start the packer: %s", strerror(errno));
+	result = pid < 0 ? -errno : wait_for(pid, &status);
+	if (result)
+		fg_error_set(error, result, "cannot run the packer: %s", strerror(-result));
 	else if (status)
-		result = packer_error(path, pipes[0], status, error);
+		result = packer_error(name, pipes[0], status, error);
 	else
-		result = map_plan(plan, output, path, error);
+		result = map_plan(plan, output, name, error);
 	close(pipes[0]);
 	close(output);
 	return result;
@@ -133,7 +151,7 @@ int fg_cli_plan_open(struct fg_cli_plan *plan, const char *path, const char *wei
 	if (is_plan(fd))
 		result = map_plan(plan, fd, path, error);
 	else
-		result = pack_model(plan, path, weights, error);
+		result = fg_cli_plan_pack(plan, path, path, weights, error);
 	close(fd);
 	return result;
 }

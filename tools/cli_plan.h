@@ -21,4 +21,9 @@ int fg_cli_plan_open(struct fg_cli_plan *plan, const char *path, const char *wei
 		     struct fg_error *error);
 void fg_cli_plan_close(struct fg_cli_plan *plan);
 
+/* The same for a model alone, that *error shall call `name`. -EINTR: a signal came; the packer was
+ * killed. */
+int fg_cli_plan_pack(struct fg_cli_plan *plan, const char *path, const char *name,
+		     const char *weights, struct fg_error *error);
+
 #endif

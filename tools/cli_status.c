@@ -14,8 +14,9 @@
 static const char help[] =
 	"Usage: flipgate status [--socket PATH] [--watch[=SECONDS]] [--output json|text]\n"
 	"\n"
-	"Shows the service: its mode, generations and how many flows each still holds, workers,\n"
-	"model versions with the reason when one failed, and every counter that is not zero.\n"
+	"Shows the service: its mode, generations with what each still holds and how its drain\n"
+	"goes, a canary and a shadow, workers, model versions (* is the default one) with labels\n"
+	"and the reason when one failed, and every counter that is not zero.\n"
 	"\n"
 	"  --socket PATH      control socket; default " FG_CLI_SOCKET "\n"
 	"  --watch[=SECONDS]  show again every second, or every SECONDS, until interrupted\n"
@@ -73,9 +74,7 @@ static void show(const struct status *status, const json_t *reply, const json_t 
 	FILE *memory;
 
 	if (status->output.json) {
-		json_dumpf(reply, stdout, JSON_COMPACT);
-		putchar('\n');
-		fflush(stdout);
+		fg_cli_control_print(reply);
 		return;
 	}
 	memory = open_memstream(&text, &length);

@@ -1,24 +1,9 @@
 #include "tools/cli_status_text.h"
 
 #include <string.h>
+#include "tools/cli_canary_text.h"
+#include "tools/cli_json.h"
 #include "tools/cli_table.h"
-
-static const char *string_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "";
-}
-
-static long long integer_of(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
-static double number_of(const json_t *object, const char *key)
-{
-	return json_number_value(json_object_get(object, key));
-}
 
 /* "0 1 2" of an array of numbers, "a b" of one of strings. */
 static void join(const json_t *array, char *text, size_t room)
@@ -51,6 +36,7 @@ static enum fg_cli_style style_of(const char *phase)
 		{"failed", FG_CLI_RED},	     {"starting", FG_CLI_CYAN},	  {"packing", FG_CLI_CYAN},
 		{"wait", FG_CLI_CYAN},	     {"draining", FG_CLI_YELLOW}, {"drain", FG_CLI_YELLOW},
 		{"retiring", FG_CLI_YELLOW}, {"finish", FG_CLI_YELLOW},	  {"kept", FG_CLI_DIM},
+		{"canary", FG_CLI_CYAN},     {"shadow", FG_CLI_DIM},
 	};
 
 	for (size_t i = 0; i < sizeof(styles) / sizeof(styles[0]); i++)
@@ -71,26 +57,32 @@ static void print_service(const json_t *reply, FILE *out)
 
 	join(json_object_get(reply, "listen"), listen, sizeof(listen));
 	fprintf(out, "%sflipgate %s%s  service %s  %s%s%s  up %s\n", fg_cli_style(FG_CLI_BOLD),
-		string_of(reply, "version"), fg_cli_style(FG_CLI_PLAIN),
-		string_of(reply, "service"), fg_cli_style(ready ? FG_CLI_GREEN : FG_CLI_YELLOW),
-		ready ? "ready" : "not ready", fg_cli_style(FG_CLI_PLAIN),
-		fg_cli_duration(up, number_of(reply, "uptime_s")));
-	fprintf(out, "  listens on %s, mode %s", listen, string_of(reply, "mode"));
-	if (*string_of(reply, "interface"))
-		fprintf(out, ", interface %s, %lld queue%s", string_of(reply, "interface"),
-			integer_of(reply, "queues"), integer_of(reply, "queues") == 1 ? "" : "s");
+		fg_cli_text_of(reply, "version"), fg_cli_style(FG_CLI_PLAIN),
+		fg_cli_text_of(reply, "service"),
+		fg_cli_style(ready ? FG_CLI_GREEN : FG_CLI_YELLOW), ready ? "ready" : "not ready",
+		fg_cli_style(FG_CLI_PLAIN),
+		fg_cli_duration(up, fg_cli_number_of(reply, "uptime_s")));
+	fprintf(out, "  listens on %s, ", listen);
+	join(json_object_get(reply, "listen_tcp"), listen, sizeof(listen));
+	if (*listen)
+		fprintf(out, "TCP %s, ", listen);
+	fprintf(out, "mode %s", fg_cli_text_of(reply, "mode"));
+	if (*fg_cli_text_of(reply, "interface"))
+		fprintf(out, ", interface %s, %lld queue%s", fg_cli_text_of(reply, "interface"),
+			fg_cli_integer_of(reply, "queues"),
+			fg_cli_integer_of(reply, "queues") == 1 ? "" : "s");
 	fprintf(out, "\n  policy %s, poll %s, a flow is idle after %s\n",
-		string_of(reply, "policy"), string_of(reply, "poll"),
-		fg_cli_duration(idle, number_of(reply, "flow_idle_ms") / 1e3));
-	fprintf(out, "  keeper %lld, control %lld", integer_of(reply, "keeper_pid"),
-		integer_of(reply, "control_pid"));
-	if (integer_of(reply, "control_restarts"))
+		fg_cli_text_of(reply, "policy"), fg_cli_text_of(reply, "poll"),
+		fg_cli_duration(idle, fg_cli_number_of(reply, "flow_idle_ms") / 1e3));
+	fprintf(out, "  keeper %lld, control %lld", fg_cli_integer_of(reply, "keeper_pid"),
+		fg_cli_integer_of(reply, "control_pid"));
+	if (fg_cli_integer_of(reply, "control_restarts"))
 		fprintf(out, " %s(restarts: %lld)%s", fg_cli_style(FG_CLI_YELLOW),
-			integer_of(reply, "control_restarts"), fg_cli_style(FG_CLI_PLAIN));
+			fg_cli_integer_of(reply, "control_restarts"), fg_cli_style(FG_CLI_PLAIN));
 	fputc('\n', out);
-	if (*string_of(reply, "mode_reason"))
+	if (*fg_cli_text_of(reply, "mode_reason"))
 		fprintf(out, "  %sno faster mode: %s%s\n", fg_cli_style(FG_CLI_YELLOW),
-			string_of(reply, "mode_reason"), fg_cli_style(FG_CLI_PLAIN));
+			fg_cli_text_of(reply, "mode_reason"), fg_cli_style(FG_CLI_PLAIN));
 }
 
 /* "digits 2*, fraud 1": * marks the default version. */
@@ -103,7 +95,8 @@ static void models_of(const json_t *generation, char *text, size_t room)
 	json_array_foreach(json_object_get(generation, "models"), i, entry)
 	{
 		int wrote = snprintf(text + length, room - length, "%s%s %lld%s", i ? ", " : "",
-				     string_of(entry, "model"), integer_of(entry, "version"),
+				     fg_cli_text_of(entry, "model"),
+				     fg_cli_integer_of(entry, "version"),
 				     json_is_true(json_object_get(entry, "default")) ? "*" : "");
 
 		if (wrote < 0 || (size_t)wrote >= room - length)
@@ -112,10 +105,68 @@ static void models_of(const json_t *generation, char *text, size_t room)
 	}
 }
 
+static void add_count(struct fg_cli_table *table, const json_t *object, const char *key,
+		      enum fg_cli_style style)
+{
+	long long value = fg_cli_integer_of(object, key);
+	char text[32];
+
+	fg_cli_count(text, (unsigned long long)value);
+	fg_cli_table_add(table, value ? style : FG_CLI_DIM, "%s", text);
+}
+
+/* "25%" of new flows, "" where it gets none or that is not known. */
+static void weight_of(const json_t *generation, char *text, size_t room)
+{
+	const json_t *weight = json_object_get(generation, "weight");
+
+	*text = 0;
+	if (json_number_value(weight) > 0)
+		snprintf(text, room, "%g%%", json_number_value(weight));
+}
+
+static void add_generation(struct fg_cli_table *table, const json_t *generation)
+{
+	const char *phase = fg_cli_text_of(generation, "phase");
+	char slots[128], models[256], since[16], weight[16];
+
+	join(json_object_get(generation, "slots"), slots, sizeof(slots));
+	models_of(generation, models, sizeof(models));
+	weight_of(generation, weight, sizeof(weight));
+	fg_cli_table_add(table, FG_CLI_BOLD, "%lld", fg_cli_integer_of(generation, "id"));
+	fg_cli_table_add(table, style_of(phase), "%s", phase);
+	fg_cli_table_add(table, FG_CLI_PLAIN, "%s",
+			 fg_cli_duration(since, fg_cli_number_of(generation, "since_s")));
+	fg_cli_table_add(table, FG_CLI_PLAIN, "%s", weight);
+	add_count(table, generation, "flows", FG_CLI_PLAIN);
+	add_count(table, generation, "connections", FG_CLI_PLAIN);
+	add_count(table, generation, "requests", FG_CLI_PLAIN);
+	add_count(table, generation, "in_flight", FG_CLI_PLAIN);
+	fg_cli_table_add(table, FG_CLI_PLAIN, "%s", slots);
+	fg_cli_table_add(table, FG_CLI_PLAIN, "%s", models);
+}
+
+/* "generation 3 draining: 12 flows, 3 connections, 1.2 of 30 s" */
+static void print_drain(const json_t *generation, FILE *out)
+{
+	const json_t *drain = json_object_get(generation, "drain");
+	double deadline = fg_cli_number_of(drain, "deadline_s");
+
+	if (!json_is_object(drain))
+		return;
+	fprintf(out, "  %sgeneration %lld draining: %lld flows, %lld connections, %.1f of %g s%s\n",
+		fg_cli_style(FG_CLI_YELLOW), fg_cli_integer_of(generation, "id"),
+		fg_cli_integer_of(generation, "flows"),
+		fg_cli_integer_of(generation, "connections"),
+		deadline - fg_cli_number_of(drain, "left_s"), deadline, fg_cli_style(FG_CLI_PLAIN));
+}
+
 static void print_generations(const json_t *reply, FILE *out)
 {
-	static const char *const names[] = {">generation", "phase",  ">since", ">flows",
-					    "slots",	   "models", NULL};
+	static const char *const names[] = {">generation", "phase",	 ">since",
+					    ">new flows",  ">flows",	 ">connections",
+					    ">requests",   ">in flight", "slots",
+					    "models",	   NULL};
 	struct fg_cli_table table;
 	json_t *generation;
 	size_t i;
@@ -123,22 +174,10 @@ static void print_generations(const json_t *reply, FILE *out)
 	heading(out, "Generations");
 	fg_cli_table_begin(&table, names);
 	json_array_foreach(json_object_get(reply, "generations"), i, generation)
-	{
-		const char *phase = string_of(generation, "phase");
-		char slots[128], models[256], since[16], flows[32];
-
-		join(json_object_get(generation, "slots"), slots, sizeof(slots));
-		models_of(generation, models, sizeof(models));
-		fg_cli_count(flows, (unsigned long long)integer_of(generation, "flows"));
-		fg_cli_table_add(&table, FG_CLI_BOLD, "%lld", integer_of(generation, "id"));
-		fg_cli_table_add(&table, style_of(phase), "%s", phase);
-		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s",
-				 fg_cli_duration(since, number_of(generation, "since_s")));
-		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s", flows);
-		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s", slots);
-		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s", models);
-	}
+		add_generation(&table, generation);
 	fg_cli_table_print(&table, out);
+	json_array_foreach(json_object_get(reply, "generations"), i, generation)
+		print_drain(generation, out);
 }
 
 /* Requests per second of a worker since `before`; negative when that is not known. */
@@ -147,28 +186,15 @@ static double rate_of(const json_t *worker, const json_t *before, double apart_s
 	json_t *other;
 	size_t i;
 
-	json_array_foreach(
-		json_object_get(before, "workers"), i,
-		other) if (json_equal(json_object_get(other, "slot"),
-				      json_object_get(worker, "slot")) &&
-			   json_equal(json_object_get(other, "pid"),
-				      json_object_get(worker,
-						      "pid"))) return (number_of(worker,
-										 "requests") -
-								       number_of(other,
-										 "requests")) /
-		apart_s;
+	json_array_foreach(json_object_get(before, "workers"), i, other)
+	{
+		if (fg_cli_integer_of(other, "slot") == fg_cli_integer_of(worker, "slot") &&
+		    fg_cli_integer_of(other, "pid") == fg_cli_integer_of(worker, "pid"))
+			return (fg_cli_number_of(worker, "requests") -
+				fg_cli_number_of(other, "requests")) /
+			       apart_s;
+	}
 	return -1;
-}
-
-static void add_count(struct fg_cli_table *table, const json_t *object, const char *key,
-		      enum fg_cli_style style)
-{
-	long long value = integer_of(object, key);
-	char text[32];
-
-	fg_cli_count(text, (unsigned long long)value);
-	fg_cli_table_add(table, value ? style : FG_CLI_DIM, "%s", text);
 }
 
 static void print_workers(const json_t *reply, const json_t *before, double apart_s, FILE *out)
@@ -185,15 +211,17 @@ static void print_workers(const json_t *reply, const json_t *before, double apar
 	fg_cli_table_begin(&table, names);
 	json_array_foreach(json_object_get(reply, "workers"), i, worker)
 	{
-		const char *phase = string_of(worker, "phase"), *order = string_of(worker, "order");
+		const char *phase = fg_cli_text_of(worker, "phase"),
+			   *order = fg_cli_text_of(worker, "order");
 		double rate = rate_of(worker, before, apart_s);
-		double batches = number_of(worker, "batches");
+		double batches = fg_cli_number_of(worker, "batches");
 		char text[32];
 
-		fg_cli_table_add(&table, FG_CLI_BOLD, "%lld", integer_of(worker, "slot"));
-		fg_cli_table_add(&table, FG_CLI_PLAIN, "%lld", integer_of(worker, "generation"));
-		fg_cli_table_add(&table, FG_CLI_PLAIN, "%lld", integer_of(worker, "cpu"));
-		fg_cli_table_add(&table, FG_CLI_DIM, "%lld", integer_of(worker, "pid"));
+		fg_cli_table_add(&table, FG_CLI_BOLD, "%lld", fg_cli_integer_of(worker, "slot"));
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%lld",
+				 fg_cli_integer_of(worker, "generation"));
+		fg_cli_table_add(&table, FG_CLI_PLAIN, "%lld", fg_cli_integer_of(worker, "cpu"));
+		fg_cli_table_add(&table, FG_CLI_DIM, "%lld", fg_cli_integer_of(worker, "pid"));
 		fg_cli_table_add(&table, style_of(phase), "%s", phase);
 		fg_cli_table_add(&table, style_of(order), "%s", order);
 		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s",
@@ -201,9 +229,9 @@ static void print_workers(const json_t *reply, const json_t *before, double apar
 		add_count(&table, worker, "requests", FG_CLI_PLAIN);
 		add_count(&table, worker, "replies", FG_CLI_PLAIN);
 		fg_cli_table_add(&table, FG_CLI_PLAIN, "%.2f",
-				 batches > 0 ? number_of(worker, "rows") / batches : 0.0);
+				 batches > 0 ? fg_cli_number_of(worker, "rows") / batches : 0.0);
 		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s",
-				 fg_cli_bytes(text, number_of(worker, "own_bytes")));
+				 fg_cli_bytes(text, fg_cli_number_of(worker, "own_bytes")));
 		add_count(&table, worker, "sleeps", FG_CLI_PLAIN);
 		add_count(&table, worker, "deaths", FG_CLI_RED);
 	}
@@ -212,31 +240,35 @@ static void print_workers(const json_t *reply, const json_t *before, double apar
 
 static void add_version(struct fg_cli_table *table, const json_t *model, const json_t *version)
 {
-	const char *state = string_of(version, "state"), *error = string_of(version, "error");
-	long long number = integer_of(version, "version");
-	bool is_wanted =
-		number == integer_of(model, "wanted") && number != integer_of(model, "live");
-	char text[16];
+	const char *state = fg_cli_text_of(version, "state");
+	long long number = fg_cli_integer_of(version, "version");
+	bool is_wanted = number == fg_cli_integer_of(model, "wanted") &&
+			 number != fg_cli_integer_of(model, "live");
+	char text[16], labels[128], error[256];
 
-	fg_cli_table_add(table, FG_CLI_BOLD, "%s", string_of(model, "model"));
-	fg_cli_table_add(table, FG_CLI_BOLD, "%lld", number);
+	fg_cli_table_add(table, FG_CLI_BOLD, "%s", fg_cli_text_of(model, "model"));
+	fg_cli_table_add(table, FG_CLI_BOLD, "%lld%s", number,
+			 json_is_true(json_object_get(version, "default")) ? "*" : "");
 	fg_cli_table_add(table, style_of(state), "%s%s", state, is_wanted ? " (wanted)" : "");
-	if (number_of(version, "plan_bytes") > 0) {
+	join(json_object_get(version, "labels"), labels, sizeof(labels));
+	fg_cli_table_add(table, FG_CLI_CYAN, "%s", labels);
+	if (fg_cli_number_of(version, "plan_bytes") > 0) {
 		fg_cli_table_add(table, FG_CLI_PLAIN, "%s",
-				 fg_cli_bytes(text, number_of(version, "plan_bytes")));
+				 fg_cli_bytes(text, fg_cli_number_of(version, "plan_bytes")));
 		fg_cli_table_add(table, FG_CLI_PLAIN, "%s",
-				 fg_cli_duration(text, number_of(version, "pack_ms") / 1e3));
+				 fg_cli_duration(text, fg_cli_number_of(version, "pack_ms") / 1e3));
 	} else {
 		fg_cli_table_add(table, FG_CLI_DIM, "-");
 		fg_cli_table_add(table, FG_CLI_DIM, "-");
 	}
-	fg_cli_table_add(table, FG_CLI_RED, "%s", error);
+	fg_cli_table_add(table, FG_CLI_RED, "%s",
+			 fg_cli_printable(error, sizeof(error), fg_cli_text_of(version, "error")));
 }
 
 static void print_models(const json_t *reply, FILE *out)
 {
-	static const char *const names[] = {"model",	  ">version", "state", ">plan",
-					    ">packed in", "",	      NULL};
+	static const char *const names[] = {"model", ">version",   "state", "labels",
+					    ">plan", ">packed in", "",	    NULL};
 	struct fg_cli_table table;
 	json_t *model, *version;
 	size_t i, j;
@@ -283,7 +315,7 @@ static void print_refusals(const json_t *reply, FILE *out)
 		json_object_foreach(json_object_get(worker, "statuses"), name,
 				    value) if (strcmp(name, "ok") != 0 && json_integer_value(value))
 			json_object_set_new(sums, name,
-					    json_integer(integer_of(sums, name) +
+					    json_integer(fg_cli_integer_of(sums, name) +
 							 json_integer_value(value)));
 	if (json_object_size(sums)) {
 		fprintf(out, "  %srefused:", fg_cli_style(FG_CLI_YELLOW));
@@ -301,20 +333,59 @@ static void print_flips(const json_t *reply, FILE *out)
 	char text[16];
 
 	heading(out, "Flips");
-	fprintf(out, "  %lld", integer_of(flips, "count"));
-	if (json_is_object(last) && integer_of(flips, "count")) {
-		fprintf(out, ", the last to generation %lld", integer_of(last, "generation"));
-		if (integer_of(last, "from"))
-			fprintf(out, " from %lld", integer_of(last, "from"));
-		fprintf(out, ", took %s", fg_cli_duration(text, number_of(last, "took_us") / 1e6));
+	fprintf(out, "  %lld", fg_cli_integer_of(flips, "count"));
+	if (json_is_object(last) && fg_cli_integer_of(flips, "count")) {
+		fprintf(out, ", the last to generation %lld",
+			fg_cli_integer_of(last, "generation"));
+		if (fg_cli_integer_of(last, "from"))
+			fprintf(out, " from %lld", fg_cli_integer_of(last, "from"));
+		fprintf(out, ", took %s",
+			fg_cli_duration(text, fg_cli_number_of(last, "took_us") / 1e6));
 	}
 	fputc('\n', out);
+}
+
+static void print_canary(const json_t *reply, FILE *out)
+{
+	const json_t *canary = json_object_get(reply, "canary");
+	const json_t *shadow = json_object_get(reply, "shadow");
+
+	if (json_is_object(canary)) {
+		heading(out, "Canary");
+		fg_cli_canary_print(canary, out);
+	}
+	if (json_is_object(shadow)) {
+		heading(out, "Shadow");
+		fg_cli_shadow_print(shadow, out);
+	}
+}
+
+/* What needs somebody: a reload that was refused, or is being tried; audit lines that were lost. */
+static void print_notes(const json_t *reply, FILE *out)
+{
+	const json_t *reload = json_object_get(reply, "reload");
+	const json_t *audit = json_object_get(reply, "audit");
+	const char *error = fg_cli_text_of(reload, "error");
+	char text[256];
+
+	if (json_is_true(json_object_get(reload, "active")))
+		fprintf(out, "\n  %sa new configuration is being tried%s\n",
+			fg_cli_style(FG_CLI_CYAN), fg_cli_style(FG_CLI_PLAIN));
+	else if (*error)
+		fprintf(out, "\n  %sthe last reload was refused: %s%s\n", fg_cli_style(FG_CLI_RED),
+			fg_cli_printable(text, sizeof(text), error), fg_cli_style(FG_CLI_PLAIN));
+	if (fg_cli_integer_of(audit, "lost"))
+		fprintf(out, "\n  %saudit log %s: %lld lines could not be written%s\n",
+			fg_cli_style(FG_CLI_RED), fg_cli_text_of(audit, "path"),
+			fg_cli_integer_of(audit, "lost"), fg_cli_style(FG_CLI_PLAIN));
 }
 
 void fg_cli_status_print(const json_t *reply, const json_t *before, double apart_s, FILE *out)
 {
 	print_service(reply, out);
+	print_notes(reply, out);
 	print_generations(reply, out);
+	print_canary(reply, out);
 	print_workers(reply, before, apart_s, out);
 	print_refusals(reply, out);
 	print_models(reply, out);

@@ -6,25 +6,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 #include "tools/client_address.h"
+#include "tools/client_stream.h"
+#include "tools/client_wait.h"
 #include "userspace/protocol/wire.h"
 
 _Static_assert((int)FG_CLIENT_F32 == FG_DTYPE_F32 && (int)FG_CLIENT_I8 == FG_DTYPE_I8, "dtypes");
 _Static_assert((int)FG_CLIENT_INTERNAL == FG_STATUS_INTERNAL, "statuses");
 
-#define SECOND_NS 1000000000ull
-#define MS_NS	  1000000ull
+#define MS_NS 1000000ull
 
-/* The low byte of a request id counts the datagrams of one call, the rest counts calls. */
+/* The low byte of a request id counts the sendings of one call, the rest counts calls. */
 #define ID_TRY_BITS 8
 
 struct fg_client {
 	struct fg_client_options options;
 	struct fg_client_address address;
-	char name[256]; /* the address as it was given */
-	int fd;
+	char name[256];			/* the address as it was given */
+	int fd;				/* UDP; TCP: -1 */
+	struct fg_client_stream stream; /* TCP: open from the first request on */
 	uint64_t serial; /* of the last call; begins at random, so that an id is hard to forge */
 	uint32_t known_model, known_cols; /* columns of the last answer, to pad the next request */
 	unsigned char send[FG_WIRE_MAX_DATAGRAM];
@@ -39,19 +40,14 @@ struct call {
 	size_t out_count;
 	struct fg_client_reply *reply;
 	struct fg_client_error *error;
-	size_t length; /* of the datagram: header, payload, padding */
+	size_t length; /* of the message: header, payload, padding */
 	size_t payload;
 	uint64_t until_ns;
-	uint64_t sent_ns[FG_CLIENT_MAX_RETRIES + 2]; /* one more: sent again with padding */
+	/* One more: sent again with padding (UDP), or because the connection was lost (TCP). */
+	uint64_t sent_ns[FG_CLIENT_MAX_RETRIES + 2];
+	bool was_lost;		     /* the connection */
+	const unsigned char *answer; /* the whole message */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
 
 const char *fg_client_status_name(uint32_t status)
 {
@@ -76,7 +72,7 @@ int fg_client_open(struct fg_client **result, const char *address,
 
 	if (!client)
 		return fg_client_fail(error, -ENOMEM, "out of memory");
-	client->fd = -1;
+	client->fd = client->stream.fd = -1;
 	if (options)
 		client->options = *options;
 	if (client->options.timeout_ms == 0)
@@ -90,14 +86,15 @@ int fg_client_open(struct fg_client **result, const char *address,
 	if (code)
 		goto fail;
 	strncpy(client->name, address, sizeof(client->name) - 1);
-	client->fd = fg_client_connect(&client->address);
-	if (client->fd < 0) {
-		code = fg_client_fail(error, client->fd, "connect to %s: %s", address,
-				      strerror(-client->fd));
-		goto fail;
+	if (!client->address.is_stream) {
+		client->fd = code = fg_client_connect(&client->address);
+		if (code < 0) {
+			fg_client_fail(error, code, "connect to %s: %s", address, strerror(-code));
+			goto fail;
+		}
 	}
 	if (getrandom(&client->serial, sizeof(client->serial), 0) < 0)
-		client->serial = now_ns();
+		client->serial = fg_client_now_ns();
 	*result = client;
 	return 0;
 fail:
@@ -111,6 +108,7 @@ void fg_client_close(struct fg_client *client)
 		return;
 	if (client->fd >= 0)
 		close(client->fd);
+	fg_client_stream_close(&client->stream);
 	free(client);
 }
 
@@ -144,6 +142,9 @@ static int build(struct call *call)
 	if (!request->model || !request->data || request->dtype > UINT8_MAX)
 		return fg_client_fail(call->error, -EINVAL,
 				      "a request needs a model, data and a dtype");
+	if (request->label && request->version)
+		return fg_client_fail(call->error, -EINVAL,
+				      "a request names a version or a label, not both");
 	payload = fg_wire_request(&header, fg_wire_model(request->model), (uint8_t)request->dtype,
 				  request->rows, request->cols);
 	if (payload == -EINVAL)
@@ -152,29 +153,37 @@ static int build(struct call *call)
 				      request->rows, request->cols, request->dtype);
 	call->payload = (size_t)payload;
 	call->length = sizeof(header) + call->payload;
-	if (payload < 0 || (header.model == client->known_model &&
+	if (payload < 0 || (header.model == client->known_model && !client->address.is_stream &&
 			    !pad_for(call, (uint64_t)request->rows * client->known_cols)))
 		return fg_client_fail(call->error, -EMSGSIZE,
 				      "%u rows of %u columns, or their answer, do not fit one "
-				      "datagram of %d bytes: send fewer rows",
+				      "message of %d bytes: send fewer rows",
 				      request->rows, request->cols, FG_WIRE_MAX_DATAGRAM);
 	header.affinity = request->affinity;
-	header.model_version = request->version;
+	header.model_version = request->label ? fg_wire_label(request->label) : request->version;
+	header.flags = request->label ? FG_WIRE_LABEL : 0;
 	header.deadline_us = request->deadline_us;
 	memcpy(client->send, &header, sizeof(header));
 	memcpy(client->send + sizeof(header), request->data, call->payload);
 	return 0;
 }
 
+/* Gives the message the id of its next sending, which is now. */
+static void stamp(struct call *call)
+{
+	uint32_t attempt = call->reply->attempts++;
+	uint64_t id = call->client->serial << ID_TRY_BITS | attempt;
+
+	memcpy(call->client->send + offsetof(struct fg_wire_header, request_id), &id, sizeof(id));
+	call->sent_ns[attempt] = fg_client_now_ns();
+}
+
 static int send_once(struct call *call)
 {
 	struct fg_client *client = call->client;
-	uint32_t attempt = call->reply->attempts++;
-	uint64_t id = client->serial << ID_TRY_BITS | attempt;
 	ssize_t sent;
 
-	memcpy(client->send + offsetof(struct fg_wire_header, request_id), &id, sizeof(id));
-	call->sent_ns[attempt] = now_ns();
+	stamp(call);
 	do {
 		/* An error that an earlier datagram met (ICMP) is reported, and cleared, here. */
 		sent = send(client->fd, client->send, call->length, MSG_NOSIGNAL);
@@ -185,7 +194,7 @@ static int send_once(struct call *call)
 }
 
 /*
- * Is it an answer to this call? An output counts whichever of the call's datagrams it answers. A
+ * Is it an answer to this call? An output counts whichever of the call's sendings it answers. A
  * status that makes us send again counts only for the last of them: once is enough.
  */
 static bool is_answer(const struct call *call, const struct fg_wire_header *header)
@@ -207,26 +216,7 @@ static bool is_answer(const struct call *call, const struct fg_wire_header *head
 	}
 }
 
-/* Sleeps until the socket is readable or `until_ns`. 0, or -ETIMEDOUT. */
-static int wait_readable(struct fg_client *client, uint64_t until_ns)
-{
-	struct pollfd poll = {.fd = client->fd, .events = POLLIN};
-	uint64_t now = now_ns(), left;
-	struct timespec timeout;
-
-	if (now >= until_ns)
-		return -ETIMEDOUT;
-	if (client->options.spin)
-		return 0;
-	left = until_ns - now;
-	timeout.tv_sec = (time_t)(left / SECOND_NS);
-	timeout.tv_nsec = (long)(left % SECOND_NS);
-	if (ppoll(&poll, 1, &timeout, NULL) < 0 && errno != EINTR)
-		return -errno;
-	return 0;
-}
-
-/* Waits for an answer: 0 with *header, -ETIMEDOUT, or what the network said. */
+/* Waits for an answer: 0 with *header, -ETIMEDOUT, or what the network said. UDP. */
 static int await(struct call *call, uint64_t until_ns, struct fg_wire_header *header)
 {
 	struct fg_client *client = call->client;
@@ -240,24 +230,63 @@ static int await(struct call *call, uint64_t until_ns, struct fg_wire_header *he
 			return -errno;
 		if (length >= 0) {
 			if (fg_wire_parse_reply(client->receive, (size_t)length, header) == 0 &&
-			    is_answer(call, header))
+			    is_answer(call, header)) {
+				call->answer = client->receive;
 				return 0;
+			}
 			call->reply->ignored++;
 			continue;
 		}
-		code = wait_readable(client, until_ns);
+		code = fg_client_wait(client->fd, POLLIN, until_ns, client->options.spin);
 		if (code)
 			return code;
 	}
 }
 
-static void sleep_until(uint64_t until_ns)
+/*
+ * Asks over the connection, opened if it is not. One that did not answer, or is about to go, is
+ * not used again; so all that ever comes on one is the answer that is waited for.
+ */
+static int ask_connection(struct call *call, uint64_t until_ns, struct fg_wire_header *header)
 {
-	struct timespec until = {.tv_sec = (time_t)(until_ns / SECOND_NS),
-				 .tv_nsec = (long)(until_ns % SECOND_NS)};
+	struct fg_client *client = call->client;
+	struct fg_client_stream *stream = &client->stream;
+	uint32_t length;
+	int code = 0;
 
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-		;
+	if (stream->fd < 0)
+		code = fg_client_stream_open(stream, &client->address, until_ns);
+	if (!code) {
+		stamp(call);
+		code = fg_client_stream_send(stream, client->send, (uint32_t)call->length,
+					     until_ns);
+	}
+	if (!code)
+		code = fg_client_stream_receive(stream, until_ns, client->options.spin,
+						&call->answer, &length);
+	if (!code &&
+	    (fg_wire_parse_reply(call->answer, length, header) || !is_answer(call, header)))
+		code = -EPROTO;
+	if (code || header->flags & FG_WIRE_LEAVING)
+		fg_client_stream_close(stream);
+	return code;
+}
+
+/* Asks once. 0 with *header, -ETIMEDOUT, or what the network said. */
+static int ask(struct call *call, uint64_t until_ns, struct fg_wire_header *header)
+{
+	int code;
+
+	if (call->client->address.is_stream) {
+		code = ask_connection(call, until_ns, header);
+		if (code == -ECONNRESET && !call->was_lost) {
+			call->was_lost = true;
+			code = ask_connection(call, until_ns, header);
+		}
+		return code;
+	}
+	code = send_once(call);
+	return code ? code : await(call, until_ns, header);
 }
 
 static void fill_reply(struct call *call, const struct fg_wire_header *header)
@@ -270,12 +299,12 @@ static void fill_reply(struct call *call, const struct fg_wire_header *header)
 	reply->version = header->model_version;
 	reply->queued_ns = header->queued_ns;
 	reply->compute_ns = header->compute_ns;
-	reply->round_trip_ns = now_ns() - call->sent_ns[attempt];
+	reply->round_trip_ns = fg_client_now_ns() - call->sent_ns[attempt];
 }
 
 static int refused(struct call *call, const struct fg_wire_header *header)
 {
-	const char *text = (const char *)call->client->receive + sizeof(*header);
+	const char *text = (const char *)call->answer + sizeof(*header);
 	int length = (int)header->payload_bytes;
 
 	if (length == 0) {
@@ -303,7 +332,7 @@ static int finish(struct call *call, const struct fg_wire_header *header)
 				      "the answer is (%u, %u), more than the %zu floats there is "
 				      "room for",
 				      header->rows, header->cols, call->out_count);
-	memcpy(call->out, call->client->receive + sizeof(*header), count * sizeof(float));
+	memcpy(call->out, call->answer + sizeof(*header), count * sizeof(float));
 	return 0;
 }
 
@@ -313,17 +342,40 @@ static int no_answer(struct call *call, int code)
 
 	if (code == -ETIMEDOUT)
 		return fg_client_fail(call->error, code,
-				      "no answer from %s within %u ms (%u datagrams sent): is "
+				      "no answer from %s within %u ms (asked %u times): is "
 				      "flipgated listening there?",
 				      client->name, client->options.timeout_ms,
 				      call->reply->attempts);
+	if (code == -EPROTO)
+		return fg_client_fail(call->error, code,
+				      "%s does not speak our protocol: is it flipgated that "
+				      "listens there?",
+				      client->name);
+	if (code == -ECONNRESET)
+		return fg_client_fail(call->error, code,
+				      "%s ended the connection before it answered (asked %u "
+				      "times): flipgated's log may say why",
+				      client->name, call->reply->attempts);
 	return fg_client_fail(call->error, code, "%s: %s: is flipgated listening there?",
 			      client->name, strerror(-code));
 }
 
+static int too_long(struct call *call, const struct fg_wire_header *header, bool for_a_message)
+{
+	fill_reply(call, header);
+	if (for_a_message)
+		return fg_client_fail(call->error, -EMSGSIZE,
+				      "the answer to %u rows does not fit one message: send fewer "
+				      "rows",
+				      call->request->rows);
+	return fg_client_fail(call->error, -ENOBUFS,
+			      "the answer has more than the %zu floats there is room for",
+			      call->out_count);
+}
+
 /*
  * Nobody knows how long an answer of this model is until one came: the first time, ask for as much
- * as the caller has room for. Not a retry, for the server is there and answers.
+ * as the caller has room for. Not a retry, for the server is there and answers. UDP.
  */
 static int ask_padded(struct call *call, struct fg_wire_header *header)
 {
@@ -332,22 +384,10 @@ static int ask_padded(struct call *call, struct fg_wire_header *header)
 	int code;
 
 	pad_for(call, all ? most : call->out_count);
-	code = send_once(call);
-	if (!code)
-		code = await(call, call->until_ns, header);
+	code = ask(call, call->until_ns, header);
 	if (code)
 		return no_answer(call, code);
-	if (header->status != FG_STATUS_REPLY_TOO_LONG)
-		return 0;
-	fill_reply(call, header);
-	if (all)
-		return fg_client_fail(call->error, -EMSGSIZE,
-				      "the answer to %u rows does not fit one datagram: send fewer "
-				      "rows",
-				      call->request->rows);
-	return fg_client_fail(call->error, -ENOBUFS,
-			      "the answer has more than the %zu floats there is room for",
-			      call->out_count);
+	return header->status == FG_STATUS_REPLY_TOO_LONG ? too_long(call, header, all) : 0;
 }
 
 static int exchange(struct call *call)
@@ -358,23 +398,24 @@ static int exchange(struct call *call)
 	struct fg_wire_header header;
 	int code = -ETIMEDOUT;
 
-	call->until_ns = now_ns() + total_ns;
+	call->until_ns = fg_client_now_ns() + total_ns;
 	for (uint32_t retry = 0; retry <= options->retries; retry++, wait_ns *= 2) {
 		bool last = retry == options->retries;
-		uint64_t until_ns = last ? call->until_ns : now_ns() + wait_ns;
+		uint64_t until_ns = last ? call->until_ns : fg_client_now_ns() + wait_ns;
 
-		code = send_once(call);
-		if (!code)
-			code = await(call, until_ns, &header);
+		code = ask(call, until_ns, &header);
 		if (!code && header.status == FG_STATUS_REPLY_TOO_LONG) {
-			code = ask_padded(call, &header);
+			code = call->client->address.is_stream ? too_long(call, &header, true)
+							       : ask_padded(call, &header);
 			if (code)
 				return code;
 		}
 		if (!code && (last || header.status != FG_STATUS_OVERLOADED))
 			return finish(call, &header);
+		if (code == -EPROTO)
+			break;
 		if (!last && code != -ETIMEDOUT)
-			sleep_until(until_ns);
+			fg_client_sleep_until(until_ns);
 	}
 	return no_answer(call, code);
 }

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "models/compile.h"
+#include "models/compile_plan.h"
 #include "models/cpu.h"
 #include "models/file.h"
 #include "models/golden.h"
@@ -18,6 +19,7 @@
 #include "models/pack.h"
 #include "models/plan.h"
 #include "models/plan_format.h"
+#include "models/warmup.h"
 #include "userspace/shared/sandbox.h"
 
 #define SETTINGS_FILE	   "pack.json"
@@ -29,7 +31,7 @@
 enum {
 	EXIT_USAGE = 1,
 	EXIT_READ = 2,	  /* a file cannot be read */
-	EXIT_MODEL = 3,	  /* the model or the golden file is wrong, or not supported */
+	EXIT_MODEL = 3,	  /* the model or a file beside it is wrong, or not supported */
 	EXIT_GOLDEN = 4,  /* the golden rows do not come out */
 	EXIT_WRITE = 5,	  /* the plan cannot be written */
 	EXIT_SANDBOX = 6, /* rights could not be given up, or the packer was killed */
@@ -45,7 +47,8 @@ static const char usage[] =
 	"capabilities, under seccomp and, where the kernel has it, Landlock.\n"
 	"\n"
 	"DIR holds one of model.onnx (and data files that it names), model.h5 or model.keras, and\n"
-	"may hold golden.json or golden.npz, and pack.json.\n"
+	"may hold golden.json or golden.npz, pack.json, and TensorFlow Serving's\n" FG_WARMUP_FOLDER
+	"/" FG_WARMUP_FILE ".\n"
 	"\n"
 	"  -o, --output PLAN   write the plan there (replaced only when all went well)\n"
 	"  -w, --weights TYPE  f32 (default), bf16 or int8\n"
@@ -284,9 +287,11 @@ static int read_status(const struct options *options, int result, struct fg_erro
 /* What is read and made for one plan. */
 struct packing {
 	struct fg_graph graph;
-	struct fg_arena arena; /* of golden and settings */
+	struct fg_arena arena; /* of settings, golden and warm-up rows */
 	struct fg_golden golden;
 	bool has_golden;
+	const void *warmup; /* the file; NULL: none */
+	size_t warmup_bytes;
 	void *plan;
 	size_t plan_bytes;
 };
@@ -302,8 +307,48 @@ static int read_version(struct options *options, struct packing *packing, struct
 			return result;
 		result = fg_golden_load(&packing->golden, options->dir_fd, &packing->arena, error);
 		packing->has_golden = !result;
+		if (!result || result == -ENOENT)
+			result = fg_warmup_load(options->dir_fd, &packing->arena, &packing->warmup,
+						&packing->warmup_bytes, error);
 		result = result == -ENOENT ? 0 : result;
 	}
+	return result;
+}
+
+/* On stderr, as stdout may be somebody's JSON. */
+static void tell_warmup(const struct options *options, const struct fg_warmup *warmup)
+{
+	char line[512];
+	int length = snprintf(line, sizeof(line), "%s%swarm-up: %u requests, %u rows",
+			      options->name ? options->name : "", options->name ? ": " : "",
+			      warmup->count, warmup->rows);
+
+	if (warmup->rows_left)
+		length += snprintf(line + length, sizeof(line) - (size_t)length,
+				   "; %llu more rows are too many",
+				   (unsigned long long)warmup->rows_left);
+	if (warmup->skipped)
+		snprintf(line + length, sizeof(line) - (size_t)length, "; %u skipped: %.200s",
+			 warmup->skipped, warmup->note.text);
+	fprintf(stderr, "flipgate-pack: %s\n", line);
+}
+
+/* Puts the rows of the version's warm-up file into the plan, whose inputs say what they must be. */
+static int add_warmup(const struct options *options, struct packing *packing,
+		      struct fg_error *error)
+{
+	struct fg_warmup warmup;
+	struct fg_plan plan;
+	int result =
+		fg_plan_open_with(&plan, &fg_kernels_c, packing->plan, packing->plan_bytes, error);
+
+	if (!result)
+		result = fg_warmup_read(&warmup, &plan, packing->warmup, packing->warmup_bytes,
+					&packing->arena, error);
+	if (!result && warmup.count)
+		result = fg_plan_add_warmup(&packing->plan, &packing->plan_bytes, &warmup, error);
+	if (!result)
+		tell_warmup(options, &warmup);
 	return result;
 }
 
@@ -317,6 +362,9 @@ static int pack_version(struct options *options, struct packing *packing, struct
 			    &options->compile, &packing->plan, &packing->plan_bytes, error);
 	if (result)
 		return result == -EDOM ? EXIT_GOLDEN : EXIT_MODEL;
+	fg_graph_free(&packing->graph); /* the plan may be as large, and is copied once more */
+	if (packing->warmup && add_warmup(options, packing, error))
+		return EXIT_MODEL;
 	if (check_golden(packing->plan, packing->plan_bytes, error))
 		return EXIT_GOLDEN;
 	if (write_plan(options->output_fd, packing->plan, packing->plan_bytes, error))

@@ -5,8 +5,10 @@
 #include "tools/cli_common.h"
 
 static const struct fg_cli_verb *const verbs[] = {
-	&fg_cli_infer,	  &fg_cli_load,	   &fg_cli_status, &fg_cli_promote,
-	&fg_cli_rollback, &fg_cli_inspect, &fg_cli_verify,
+	&fg_cli_infer,	 &fg_cli_load,	 &fg_cli_inspect, &fg_cli_verify,
+	&fg_cli_publish, &fg_cli_status, &fg_cli_promote, &fg_cli_rollout_verb,
+	&fg_cli_pause,	 &fg_cli_resume, &fg_cli_abort,	  &fg_cli_rollback,
+	&fg_cli_shadow,	 &fg_cli_reload, &fg_cli_history, &fg_cli_upgrade,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -21,15 +23,17 @@ static void print_help(FILE *out)
 	for (size_t i = 0; i < VERBS; i++)
 		fprintf(out, "  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
 	fputs("\n"
-	      "Every verb takes --output json|text. Exit codes: 0 ok, 1 wrong usage, 2 the server\n"
-	      "refused, 3 nobody listens there, 4 time-out, 5 a file is not readable or not "
-	      "valid.\n"
+	      "Every verb takes --output json|text. Exit codes: 0 ok, 1 wrong usage, 2 refused or\n"
+	      "failed, 3 nobody listens there, 4 time-out, 5 a file is not readable or not valid,\n"
+	      "6 rolled back, 7 the live generation is not --expect-current.\n"
 	      "\n"
 	      "Examples:\n"
 	      "  flipgate infer 10.0.0.1:9000 digits --input inputs.npy --rows 0:3\n"
 	      "  flipgate load 10.0.0.1:9000 digits --input inputs.npy --rate 20000 --duration 10\n"
 	      "  flipgate status --watch\n"
-	      "  flipgate promote digits 2\n",
+	      "  flipgate publish build/digits digits --wait\n"
+	      "  flipgate rollout digits 3 --steps 1%,5%,25%,100% --hold 30s\n"
+	      "  flipgate rollback digits\n",
 	      out);
 }
 

@@ -72,7 +72,7 @@ struct fg_client_error {
 
 /* How a handle waits. All zero: the defaults. */
 struct fg_client_options {
-	/* For a whole fg_client_infer, retries included. 0: FG_CLIENT_TIMEOUT_MS. */
+	/* For a whole fg_client_infer, connecting and retries included. 0: FG_CLIENT_TIMEOUT_MS. */
 	uint32_t timeout_ms;
 	/*
 	 * How often a request may be sent again, 0 .. FG_CLIENT_MAX_RETRIES. The waits double, and
@@ -88,10 +88,11 @@ struct fg_client_options {
 struct fg_client;
 
 /*
- * Opens a handle for "host:port", "10.0.0.1:9000" or "[::1]:9000". `options` may be NULL.
- * Returns 0 with *client for fg_client_close, or -EINVAL (address or options), -ENOENT (no such
- * host), -ENOMEM, or the errno of socket or connect. Sends nothing: a service that is not there
- * is noticed by the first request.
+ * Opens a handle for "host:port", "10.0.0.1:9000" or "[::1]:9000" (UDP), or for the same behind
+ * "tcp://" (TCP). `options` may be NULL. Returns 0 with *client for fg_client_close, or -EINVAL
+ * (address or options), -ENOENT (no such host), -ENOMEM, or the errno of socket or connect. Sends
+ * nothing, and connects by TCP only when it has something to send: a service that is not there is
+ * noticed by the first request.
  */
 FG_CLIENT_API int fg_client_open(struct fg_client **client, const char *address,
 				 const struct fg_client_options *options,
@@ -103,12 +104,13 @@ FG_CLIENT_API void fg_client_close(struct fg_client *client);
 /* All zero except model, dtype, rows, cols and data is a plain request. */
 struct fg_client_request {
 	const char *model;    /* name, NUL-terminated */
-	uint64_t version;     /* wanted; 0: the one that is live */
+	uint64_t version;     /* wanted; 0: the one that is live, or `label` */
 	uint64_t affinity;    /* requests of one key go to one worker and version; 0: no key */
 	uint32_t dtype;	      /* enum fg_client_dtype */
 	uint32_t rows, cols;  /* shape of data, row-major, both >= 1 */
 	const void *data;     /* rows * cols elements, any alignment, little-endian */
 	uint32_t deadline_us; /* the server refuses when it cannot answer in this; 0: none */
+	const char *label;    /* "stable" and the like, instead of a version; NULL: none */
 };
 
 /* Who answered, and how long it took. */
@@ -120,7 +122,7 @@ struct fg_client_reply {
 	uint32_t queued_ns;	/* waited at the server; stays at its maximum if longer */
 	uint32_t compute_ns;	/* ran; likewise */
 	uint64_t round_trip_ns; /* from the sending that was answered to its answer */
-	uint32_t attempts;	/* datagrams sent for this request */
+	uint32_t attempts;	/* how often this request was sent */
 	uint32_t ignored;	/* replies to earlier requests, and strays, seen meanwhile */
 };
 
@@ -129,13 +131,20 @@ struct fg_client_reply {
  * has room for `out_count` floats. `reply` may be NULL. When an answer would be longer than the
  * server may send (docs/protocol.md, "Padding"), the request is padded as needed.
  *
+ * TCP: the connection is kept for the next request, unless the server says that it will go, or did
+ * not answer in time (each retry after a silence has a connection of its own). A connection that
+ * ends before its answer is worth one more sending at once, on a new one, also without `retries`:
+ * a model has no side effects, and an idle connection may have ended long ago.
+ *
  * Returns 0, or
- *   -EINVAL     a request that cannot be sent: shape, dtype, data
- *   -EMSGSIZE   request or answer do not fit one datagram: send fewer rows
+ *   -EINVAL     a request that cannot be sent: shape, dtype, data, or a version and a label
+ *   -EMSGSIZE   request or answer do not fit one message of 65,507 bytes: send fewer rows
  *   -ENOBUFS    the answer has more than out_count floats; reply->rows, cols say how many
  *   -EREMOTEIO  the server refused; reply->status says why, and error the server's own words.
  *               OVERLOADED is tried again while retries and time are left
  *   -ETIMEDOUT  no answer
+ *   -ECONNRESET TCP: the connection ended before the answer, and so did the one after it
+ *   -EPROTO     TCP: what came is no answer of a flipgate service
  *   -ECONNREFUSED, -EHOSTUNREACH, ...  the network says that nobody is there
  */
 FG_CLIENT_API int fg_client_infer(struct fg_client *client, const struct fg_client_request *request,

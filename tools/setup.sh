@@ -18,6 +18,7 @@ PACKAGES=(
 	libseccomp-dev       # the sandbox of workers and packers: system calls
 	libcap-ng-dev        # the sandbox of workers and packers: capabilities
 	libcyaml-dev         # the configuration file
+	libyaml-dev          # where in a configuration file something stands
 	libjansson-dev       # JSON on the control socket
 	libhdf5-dev          # Keras models: model.h5 and the weights in model.keras
 	libzip-dev           # Keras models: model.keras; golden.npz

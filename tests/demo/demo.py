@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""make demo: handwritten digits through the gateway, and a new model version half-way.
+"""make demo: handwritten digits through the gateway, a new model version half-way, and a bad one.
 
 Two network namespaces and a veth pair; the gateway in one, `flipgate load` in the other. The load
 tool sends the held-out test rows as many flows and checks every answer against what onnxruntime
-said. KEEP=1 leaves it all serving; `tests/demo/demo.py --stop` ends that.
+said. Then a third version, which has learnt nothing, is rolled out as a canary under load: a guard
+sees its scores drift and takes it back. KEEP=1 leaves it all serving; `tests/demo/demo.py --stop`
+ends that.
 """
 
 import atexit
@@ -16,11 +18,13 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 import harness  # noqa: E402  (the path above)
+import mlp  # noqa: E402
 
 FOLDER = os.path.join(harness.BUILD, "demo")
 STATE = os.path.join(FOLDER, "running.json")
 TAG = "flipgate-demo"
 SECONDS, RATE, FLOWS, FLOW_REQUESTS = 12, 4000, 64, 60
+CANARY_SECONDS, CANARY_STEPS = 5, "5%,25%,100%"
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -84,14 +88,36 @@ def serve_and_publish(net, repository, gateway):
     time.sleep(SECONDS / 2)
     repository.publish(2)
     started = time.monotonic()
-    step("published version 2", "cp -r, then mv into digits/2")
-    gateway.wait_live(2, timeout_s=SECONDS)
+    step("published version 2", "cp -r, then mv into digits/2; flipgate promote digits 2")
+    harness.wait_for("version 2", lambda: gateway.verb("promote", "digits", "2",
+                                                       check=False).get("ok"))
     took_ms, size = pack_ms(gateway, 2)
     flip = gateway.status()["flips"]["last"]
     step(f"version 2 is live {1000 * (time.monotonic() - started):.0f} ms later",
          f"packed in {took_ms:.0f} ms to {size:,} bytes; the flip took {flip['took_us']:.0f} us")
     report = harness.load_end(process)
     return report, flip
+
+
+def roll_out_a_bad_one(net, repository, gateway):
+    """Version 3 is random: a canary of a few flows, until a guard breaks. Returns what was seen."""
+    source = os.path.join(FOLDER, "bad")
+    repository.publish(3, mlp.write(source, (64, 32, 10), 3))
+    shutil.rmtree(source)
+    process = harness.load_start(net, "--rate", str(RATE), "--duration", str(CANARY_SECONDS),
+                                 "--flows", str(FLOWS), "--flow-requests", str(FLOW_REQUESTS),
+                                 "--labels", os.path.join(harness.DIGITS, "labels.npy"))
+    time.sleep(1)
+    step(f"flipgate rollout digits 3 --steps {CANARY_STEPS} --hold 10s",
+         "version 3 has learnt nothing")
+    started = time.monotonic()
+    gateway.verb("rollout", "digits", "3", "--steps", CANARY_STEPS, "--hold", "10s",
+                 "--min-requests", "100", "--no-wait")
+    harness.wait_for("a guard to break",
+                     lambda: gateway.status()["canary"]["phase"] == "broken", CANARY_SECONDS)
+    canary = gateway.status()["canary"]
+    step(f"taken back after {time.monotonic() - started:.1f} s", canary["reason"])
+    return canary, harness.load_end(process)
 
 
 def chart(timeline, flips):
@@ -155,6 +181,18 @@ def show(summary, report):
     say(f"    {paint('33', mark)}")
 
 
+def show_canary(canary, report):
+    seen = canary["seen"]
+    say()
+    say(bold("  The bad version"))
+    say(f"    {canary['weight'] or CANARY_STEPS.split(',')[0].rstrip('%')} % of new flows met it: "
+        f"{seen['canary_requests']:,} answers of its own, next to {seen['stable_requests']:,} "
+        "of version 2")
+    say(f"    guard: {canary['reason']}")
+    say(f"    version 2 serves on; lost {good('0') if not report['lost'] else report['lost']}, "
+        f"mixed {good('0') if not report['mixed_version_flows'] else report['mixed_version_flows']}")
+
+
 def show_commands(net, gateway):
     flipgate = os.path.relpath(harness.program("flipgate"), os.getcwd())
     inside = f"ip netns exec {net.cl}"
@@ -164,6 +202,8 @@ def show_commands(net, gateway):
             f"{flipgate} status --socket {gateway.socket}",
             f"{flipgate} rollback digits --socket {gateway.socket}",
             f"{flipgate} promote digits 2 --socket {gateway.socket}",
+            f"{flipgate} rollout digits 1 --steps 10%,50%,100% --hold 5s --max-drift off "
+            f"--min-requests 0 --socket {gateway.socket}",
             f"{inside} {flipgate} infer {harness.SERVER4}:{harness.PORT} digits "
             f"--input {digits}/inputs.npy --rows 0:1",
             f"{inside} {flipgate} load {harness.SERVER4}:{harness.PORT} digits "
@@ -183,8 +223,9 @@ def keep(net, repository, gateway):
     show_commands(net, gateway)
 
 
-def ok(summary):
-    return (summary["lost"] == summary["mixed_version_flows"] == summary["wrong_outputs"] == 0
+def ok(summary, bad, after):
+    return (bad["phase"] == "broken" and after["lost"] == after["mixed_version_flows"] == 0
+            and summary["lost"] == summary["mixed_version_flows"] == summary["wrong_outputs"] == 0
             and summary["requests"] == summary["replies"] > 0)
 
 
@@ -196,15 +237,15 @@ def main():
     os.makedirs(FOLDER, exist_ok=True)
     stop_kept()
     say()
-    say(bold("  flipgate: a model version changes under load"))
+    say(bold("  flipgate: model versions change under load"))
     say()
     poll = "busy" if os.cpu_count() > 1 else "adaptive"
     repository = harness.Repository()
     repository.publish(1)
     net = harness.Net(tag=TAG).__enter__()
     step("two hosts, one cable", "network namespaces and a veth pair")
-    gateway = harness.Gateway(net, repository, "--flow-idle", "300ms", "--keep", "2s", mode=None,
-                              poll=poll)
+    gateway = harness.Gateway(net, repository, "--flow-idle", "300ms", "--keep", "2s",
+                              "--policy", "manual", mode=None, poll=poll)
     started = time.monotonic()
     gateway.__enter__()
     status = gateway.status()
@@ -216,7 +257,9 @@ def main():
     summary = make_summary(report, flip, status)
     with open(os.path.join(FOLDER, "summary.json"), "w") as file:
         json.dump(summary, file, indent=1)
+    bad, after = roll_out_a_bad_one(net, repository, gateway)
     show(summary, report)
+    show_canary(bad, after)
     say()
     if os.environ.get("KEEP"):
         keep(net, repository, gateway)
@@ -227,9 +270,10 @@ def main():
         say(f"  The numbers are in {os.path.relpath(FOLDER, os.getcwd())}/summary.json; "
             "make demo KEEP=1 leaves it serving.")
     say()
-    say(f"  {good('Nothing was lost, nothing was mixed.') if ok(summary) else bold('It FAILED.')}"
+    fine = ok(summary, bad, after)
+    say(f"  {good('Nothing was lost, nothing was mixed.') if fine else bold('It FAILED.')}"
         f"  ({time.monotonic() - started:.0f} s)")
-    return 0 if ok(summary) else 1
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":

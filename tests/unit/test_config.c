@@ -143,6 +143,11 @@ static void bad_flags_are_named(void **state)
 		{"--name", "a/b", "name"},
 		{"--user", "no-such-user", "does not exist"},
 		{"--packer", "/nowhere", "packer"},
+		{"--listen-tcp", "10.0.0.1", "listen-tcp"},
+		{"--connections", "0", "1 to 65536"},
+		{"--models-config", "/nowhere.yaml", "No such file"},
+		{"--socket-group", "no-such-group", "does not exist"},
+		{"--audit-log", "audit.log", "absolute path"},
 		{"--nonsense", "1", "no such flag"},
 	};
 
@@ -166,6 +171,26 @@ static void bad_flags_are_named(void **state)
 	assert_says("stray");
 }
 
+/* It takes no more than where the gateway is. */
+static void upgrades_need_only_a_socket(void **state)
+{
+	(void)state;
+	assert_int_equal(LOAD("--upgrade"), 0);
+	assert_true(config.upgrade);
+	assert_string_equal(config.socket, "/run/flipgate/default.sock");
+	assert_int_equal(LOAD("--upgrade", "--name", "a"), 0);
+	assert_string_equal(config.socket, "/run/flipgate/a.sock");
+	assert_int_equal(LOAD("--upgrade", "--socket", "/tmp/s"), 0);
+	assert_string_equal(config.socket, "/tmp/s");
+	assert_int_equal(LOAD(BASE, "--listen-tcp", "10.0.0.1:1", "--socket-group", "nogroup",
+			      "--audit-log", "/tmp/audit.log"),
+			 0);
+	assert_false(config.upgrade);
+	assert_int_equal(config.listen_tcp_count, 1);
+	assert_string_equal(config.socket_group, "nogroup");
+	assert_string_equal(config.audit_log, "/tmp/audit.log");
+}
+
 static void bad_files_are_named(void **state)
 {
 	(void)state;
@@ -184,8 +209,11 @@ static void bad_files_are_named(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults_and_flags),  cmocka_unit_test(files_say_the_same),
-		cmocka_unit_test(flags_win),	       cmocka_unit_test(bad_flags_are_named),
+		cmocka_unit_test(defaults_and_flags),
+		cmocka_unit_test(files_say_the_same),
+		cmocka_unit_test(flags_win),
+		cmocka_unit_test(bad_flags_are_named),
+		cmocka_unit_test(upgrades_need_only_a_socket),
 		cmocka_unit_test(bad_files_are_named),
 	};
 

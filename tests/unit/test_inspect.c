@@ -76,6 +76,9 @@ static void json_says_the_same(void **state)
 
 	(void)state;
 	assert_int_equal(json_integer_value(json_object_get(root, "in_cols")), 64);
+	assert_int_equal(json_integer_value(
+				 json_object_get(json_object_get(root, "warmup"), "rows")),
+			 0);
 	assert_int_equal(json_array_size(json_object_get(root, "steps")), 4);
 	step = json_array_get(json_object_get(root, "steps"), 0);
 	assert_string_equal(json_string_value(json_object_get(step, "kind")), "dense");
@@ -119,7 +122,7 @@ static void labels_are_only_text(void **state)
 		fail_msg("%s", error.text);
 	fg_inspect_text(&plan, &times, out);
 	fclose(out);
-	if (!strstr(text, ": a?t, ??g, \n"))
+	if (!strstr(text, ": a?t, ??g, \n") || !strstr(text, "\nwarm-up  2 requests, 3 rows\n"))
 		fail_msg("%s", text);
 	free(text);
 	fg_inspect_times_free(&times);

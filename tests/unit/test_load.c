@@ -5,96 +5,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "tests/unit/load_case.h"
 #include "tests/unit/responder.h"
-#include "tools/cli_load.h"
-
-#define ROWS 7
-#define COLS 3
-#define MS   1000000ull
-
-/* Row r is (r, 2r, 3r): the model of responder_compute answers (6r, version). */
-static float input[ROWS * COLS], expected[2][ROWS * 2];
-static double labels[ROWS];
-
-static int fill(void **state)
-{
-	(void)state;
-	for (int r = 0; r < ROWS; r++) {
-		for (int c = 0; c < COLS; c++)
-			input[r * COLS + c] = (float)((c + 1) * r);
-		for (int v = 0; v < 2; v++) {
-			expected[v][r * 2] = (float)(6 * r);
-			expected[v][r * 2 + 1] = (float)(v + 1);
-		}
-		labels[r] =
-			0; /* right for all rows but the first, whose sum is below the version */
-	}
-	return 0;
-}
-
-static struct fg_load_config config_for(const struct responder *responder)
-{
-	struct fg_load_config config = {
-		.address = responder->address,
-		.model = "sums",
-		.rate = 2000,
-		.duration_ns = 300 * MS,
-		.timeout_ns = 1000 * MS,
-		.flip_window_ns = 20 * MS,
-		.flows = 10,
-		.rows_per_request = 1,
-		.tolerance = 1e-6,
-		.input = {.rows = ROWS, .cols = COLS, .dtype = FG_DTYPE_F32, .data = input},
-		.expect_count = 2,
-	};
-
-	for (uint32_t v = 0; v < 2; v++) {
-		config.expects[v].version = v + 1;
-		config.expects[v].outputs = (struct fg_matrix){.rows = ROWS,
-							       .cols = 2,
-							       .dtype = FG_DTYPE_F32,
-							       .data = expected[v]};
-	}
-	return config;
-}
-
-static json_t *report_of(const struct fg_load_config *config)
-{
-	struct fg_error error;
-	struct fg_load load;
-	json_t *report;
-
-	if (fg_load_run(&load, config, &error))
-		fail_msg("%s", error.text);
-	report = fg_load_report(&load);
-	assert_non_null(report);
-	fg_load_free(&load);
-	return report;
-}
-
-/* The number at "a.b.c"; a part that is digits is an index where an array is. */
-static double at(const json_t *object, const char *path)
-{
-	char copy[128], *rest = copy, *part;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	while ((part = strsep(&rest, ".")))
-		object = json_is_array(object) ? json_array_get(object, strtoul(part, NULL, 10))
-					       : json_object_get(object, part);
-	if (!json_is_number(object))
-		fail_msg("no number at %s", path);
-	return json_number_value(object);
-}
-
-static void expect_counts(const json_t *report, int requests, int lost, int mixed, int wrong)
-{
-	assert_int_equal(at(report, "requests"), requests);
-	assert_int_equal(at(report, "replies"), requests - lost);
-	assert_int_equal(at(report, "lost"), lost);
-	assert_int_equal(at(report, "mixed_version_flows"), mixed);
-	assert_int_equal(at(report, "wrong_outputs"), wrong);
-	assert_int_equal(at(report, "not_sent"), 0);
-}
 
 static void all_is_well(void **state)
 {
@@ -104,7 +16,7 @@ static void all_is_well(void **state)
 
 	(void)state;
 	responder_start(&responder, responder_compute);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.labels =
 		(struct fg_matrix){.rows = ROWS, .cols = 1, .dtype = FG_DTYPE_F64, .data = labels};
 	report = report_of(&config);
@@ -147,7 +59,7 @@ static void lost_is_counted(void **state)
 
 	(void)state;
 	responder_start(&responder, drops_each_tenth);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	report = report_of(&config);
 	responder_stop(&responder);
 	expect_counts(report, 600, 60, 0, 0);
@@ -173,7 +85,7 @@ static void flows_that_see_two_versions_are_counted(void **state)
 
 	(void)state;
 	responder_start(&responder, flips_at_300);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	report = report_of(&config);
 	responder_stop(&responder);
 	expect_counts(report, 600, 0, 10, 0);
@@ -194,7 +106,7 @@ static void a_flip_is_seen_where_it_was(void **state)
 
 	(void)state;
 	responder_start(&responder, flips_at_300);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	report = report_of(&config);
 	responder_stop(&responder);
 	assert_int_equal(json_array_size(json_object_get(report, "flips")), 1);
@@ -240,7 +152,7 @@ static void flows_begin_and_end(void **state)
 
 	(void)state;
 	responder_start(&responder, flips_for_new_flows);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.flow_requests = 8;
 	report = report_of(&config);
 	responder_stop(&responder);
@@ -300,7 +212,7 @@ static void wrong_outputs_are_counted(void **state)
 
 	(void)state;
 	responder_start(&responder, wrong_each_hundredth);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	report = report_of(&config);
 	responder_stop(&responder);
 	expect_counts(report, 600, 0, 0, 12);
@@ -326,7 +238,7 @@ static void replies_after_the_timeout_are_late_and_lost(void **state)
 
 	(void)state;
 	responder_start(&responder, slow_once);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.timeout_ns = 100 * MS;
 	report = report_of(&config);
 	responder_stop(&responder);
@@ -344,7 +256,7 @@ static void a_stall_is_felt_by_all_that_were_due(void **state)
 
 	(void)state;
 	responder_start(&responder, slow_once);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	report = report_of(&config);
 	responder_stop(&responder);
 	expect_counts(report, 600, 0, 0, 0);
@@ -377,7 +289,7 @@ static void duplicates_and_strays_change_nothing_else(void **state)
 
 	(void)state;
 	responder_start(&responder, stammers);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	report = report_of(&config);
 	responder_stop(&responder);
 	expect_counts(report, 600, 0, 0, 0);
@@ -405,7 +317,7 @@ static void refusals_are_counted_by_status(void **state)
 
 	(void)state;
 	responder_start(&responder, refuses_some);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	report = report_of(&config);
 	responder_stop(&responder);
 	expect_counts(report, 600, 0, 0, 0);
@@ -439,7 +351,7 @@ static void affinity_keys_over_few_sockets(void **state)
 	(void)state;
 	keys_count = 0;
 	responder_start(&responder, notes_keys);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.flow_requests = 30;
 	config.sockets = 2;
 	config.first_key = 1ull << 60;
@@ -468,7 +380,7 @@ static void several_rows_wrap_round_the_input(void **state)
 
 	(void)state;
 	responder_start(&responder, responder_compute);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.rows_per_request = 5;
 	config.duration_ns = 50 * MS;
 	report = report_of(&config);
@@ -486,7 +398,7 @@ static void warmup_is_checked_but_not_measured(void **state)
 
 	(void)state;
 	responder_start(&responder, flips_at_300);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.warmup_ns = 100 * MS;
 	config.duration_ns = 200 * MS;
 	report = report_of(&config);
@@ -508,7 +420,7 @@ static void sleeping_counts_the_same(void **state)
 
 	(void)state;
 	responder_start(&responder, responder_compute);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.sleep = true;
 	config.flows = 3;
 	report = report_of(&config);
@@ -526,7 +438,7 @@ static void stops_when_told(void **state)
 
 	(void)state;
 	responder_start(&responder, responder_compute);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.duration_ns = 3600 * 1000 * MS;
 	config.stop = &stop;
 	report = report_of(&config);
@@ -549,27 +461,30 @@ static void what_cannot_work_is_said_before_the_start(void **state)
 
 	(void)state;
 	responder_start(&responder, refuse);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	assert_int_equal(fg_load_run(&load, &config, &error), -EREMOTEIO);
 	assert_non_null(strstr(error.text, "no such model"));
 	responder_stop(&responder);
 	assert_int_equal(fg_load_run(&load, &config, &error), -ECONNREFUSED);
 
 	responder_start(&responder, responder_compute);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.expects[1].outputs.cols = 1;
 	assert_int_equal(fg_load_run(&load, &config, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "--expect of version 2 is (7, 1), want (7, 2)"));
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.labels = (struct fg_matrix){.rows = ROWS - 1,
 					   .cols = 1,
 					   .dtype = FG_DTYPE_F64,
 					   .data = labels};
 	assert_int_equal(fg_load_run(&load, &config, &error), -EINVAL);
-	config = config_for(&responder);
+	config = config_for(responder.address);
 	config.rows_per_request = 6000;
 	assert_int_equal(fg_load_run(&load, &config, &error), -EMSGSIZE);
-	config = config_for(&responder);
+	config.rows_per_request = ROWS + 1;
+	assert_int_equal(fg_load_run(&load, &config, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "only 7 rows"));
+	config = config_for(responder.address);
 	config.rate = 1e6;
 	config.duration_ns = 1000000 * 1000 * MS;
 	assert_int_equal(fg_load_run(&load, &config, &error), -EINVAL);
@@ -586,7 +501,7 @@ static void too_many_sockets_are_refused(void **state)
 	if (child == 0) { /* a lowered hard limit cannot be raised again by everybody */
 		struct rlimit limit = {64, 64};
 		struct responder responder = {.address = "127.0.0.1:9"};
-		struct fg_load_config config = config_for(&responder);
+		struct fg_load_config config = config_for(responder.address);
 		struct fg_error error;
 		struct fg_load load;
 

@@ -147,6 +147,21 @@ static void golden_rows_come_out(void **state)
 	}
 }
 
+static void warm_up_batches_are_there(void **state)
+{
+	struct fixture *fixture = *state;
+	const float *golden = (const float *)(fixture->bytes + header_of(fixture)->golden_inputs);
+	struct fg_plan plan;
+	uint32_t rows;
+
+	open_plan(fixture, 0, &plan);
+	assert_int_equal(plan.warmup_count, 2);
+	assert_memory_equal(fg_plan_warmup(&plan, 0, &rows), golden, 2 * IN * sizeof(float));
+	assert_int_equal(rows, 2);
+	assert_memory_equal(fg_plan_warmup(&plan, 1, &rows), golden + 2 * IN, IN * sizeof(float));
+	assert_int_equal(rows, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +171,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(alignment_does_not_matter, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(scratch_is_bounded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(golden_rows_come_out, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(warm_up_batches_are_there, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

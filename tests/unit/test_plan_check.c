@@ -103,6 +103,53 @@ static void headers_are_checked(void **state)
 	REFUSE(at->zero[3] = 1, "no meaning");
 }
 
+static void warm_up_is_checked(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fg_plan_header *at = header_of(fixture);
+	uint32_t *batches = (uint32_t *)(fixture->bytes + at->warmup_batches);
+
+	REFUSE(at->warmup_count = 1001, "1001 batches to warm up with do not fit");
+	REFUSE(at->warmup_count = UINT32_MAX, "warm up");
+	REFUSE(at->warmup_count = 1000, "warm up");
+	REFUSE(at->warmup_count = 1, "warm up");
+	REFUSE(at->warmup_count = 3, "warm up");
+	REFUSE(at->warmup_count = 0, "warm up");
+	REFUSE(at->warmup_batches = 0, "warm up");
+	REFUSE(at->warmup_batches += 4, "warm up");
+	REFUSE(at->warmup_batches = 384, "warm up");
+	REFUSE(at->warmup_batches = fixture->size, "warm up");
+	REFUSE(at->warmup_batches = UINT64_MAX - 63, "warm up");
+	REFUSE(at->warmup_rows = 4097, "warm up");
+	REFUSE(at->warmup_rows = 4096, "warm up");
+	REFUSE(at->warmup_rows = 2, "warm up");
+	REFUSE(at->warmup_rows = 0, "warm up");
+	REFUSE(at->warmup_inputs = 0, "warm up");
+	REFUSE(at->warmup_inputs += 4, "warm up");
+	REFUSE(at->warmup_inputs = 384, "warm up");
+	REFUSE(at->warmup_inputs = fixture->size, "warm up");
+	REFUSE(batches[0] = 3, "warm up");
+	REFUSE((batches[0] = 0, batches[1] = 3), "warm up");
+	REFUSE((batches[0] = UINT32_MAX, batches[1] = 4), "warm up");	/* 3, as 32 bits have it */
+	REFUSE((at->warmup_count = 0, at->warmup_rows = 0), "warm up"); /* offsets of nothing */
+}
+
+/* A plan without any is right as well. */
+static void warm_up_may_be_absent(void **state)
+{
+	struct fixture *fixture = *state;
+	struct fg_plan_header *at = header_of(fixture);
+	struct fg_error error;
+	struct fg_plan plan;
+
+	at->warmup_count = at->warmup_rows = 0;
+	at->warmup_batches = at->warmup_inputs = 0;
+	seal(fixture);
+	assert_int_equal(fg_plan_open(&plan, fixture->bytes, fixture->size, &error), 0);
+	assert_int_equal(plan.warmup_count, 0);
+	restore(fixture);
+}
+
 static void ports_are_checked(void **state)
 {
 	struct fixture *fixture = *state;
@@ -384,6 +431,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(identity_is_checked, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(headers_are_checked, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(warm_up_is_checked, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(warm_up_may_be_absent, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(ports_are_checked, set_up, tear_down),
 		cmocka_unit_test(labels_are_utf8),
 		cmocka_unit_test_setup_teardown(fields_of_steps_are_checked, set_up, tear_down),

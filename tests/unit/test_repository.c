@@ -1,149 +1,5 @@
 /* The repository on a real directory with real inotify: what counts as a version, and when. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include "userspace/daemon/repository.h"
-#include "userspace/protocol/wire.h"
-#include "userspace/shared/clock.h"
-
-#define MS 1000000ull
-
-static char base[64];
-static struct fg_repository *repository;
-static struct fg_rollout *rollout;
-
-/* ---- files ---- */
-
-static void path_of(char *path, size_t size, const char *name)
-{
-	assert_true(snprintf(path, size, "%s/%s", base, name) < (int)size);
-}
-
-static void make_dir(const char *name)
-{
-	char path[256];
-
-	path_of(path, sizeof(path), name);
-	assert_false(mkdir(path, 0755) && errno != EEXIST);
-}
-
-static void make_file(const char *name, const char *content)
-{
-	char path[256];
-	FILE *file;
-
-	path_of(path, sizeof(path), name);
-	file = fopen(path, "w");
-	assert_non_null(file);
-	assert_true(fputs(content, file) >= 0);
-	assert_int_equal(fclose(file), 0);
-}
-
-/* MODEL/VERSION with a model file; both as given. */
-static void make_version(const char *model, const char *version)
-{
-	char name[128];
-
-	make_dir(model);
-	snprintf(name, sizeof(name), "%s/%s", model, version);
-	make_dir(name);
-	snprintf(name, sizeof(name), "%s/%s/model.onnx", model, version);
-	make_file(name, "some bytes");
-}
-
-static void move(const char *from, const char *to)
-{
-	char old[256], new[256];
-
-	path_of(old, sizeof(old), from);
-	path_of(new, sizeof(new), to);
-	assert_int_equal(rename(old, new), 0);
-}
-
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
-{
-	(void)info;
-	(void)type;
-	(void)where;
-	return remove(path);
-}
-
-static void remove_tree(const char *name)
-{
-	char path[256];
-
-	path_of(path, sizeof(path), name);
-	assert_int_equal(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
-}
-
-static int open_repository(void **state)
-{
-	struct fg_error error;
-
-	(void)state;
-	snprintf(base, sizeof(base), "/tmp/fgt-repository-XXXXXX");
-	assert_non_null(mkdtemp(base));
-	repository = calloc(1, sizeof(*repository));
-	rollout = calloc(1, sizeof(*rollout));
-	return fg_repository_open(repository, base, &error);
-}
-
-static int close_repository(void **state)
-{
-	(void)state;
-	fg_repository_close(repository);
-	free(repository);
-	free(rollout);
-	nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	return 0;
-}
-
-/* ---- looking ---- */
-
-/* As control's loop: waits for inotify or the due time, for `ms`. Returns how often it looked. */
-static uint32_t watch(uint32_t ms)
-{
-	uint64_t now_ns = fg_clock_ns(), end_ns = now_ns + ms * MS, until_ns;
-	struct pollfd poll_fd = {.fd = repository->inotify, .events = POLLIN};
-	uint32_t looks = 0;
-
-	while (now_ns < end_ns) {
-		looks += fg_repository_update(repository, rollout, now_ns);
-		until_ns = repository->due_ns < end_ns ? repository->due_ns : end_ns;
-		if (until_ns > now_ns)
-			poll(&poll_fd, 1, (int)((until_ns - now_ns + MS - 1) / MS));
-		now_ns = fg_clock_ns();
-	}
-	return looks;
-}
-
-static const struct fg_store_version *find(const char *model, uint64_t version)
-{
-	return fg_store_version(&repository->store, model, version);
-}
-
-/* Ms until the version is complete; fails after 3 s. */
-static uint32_t wait_complete(const char *model, uint64_t version)
-{
-	uint64_t began_ns = fg_clock_ns();
-
-	while (!find(model, version) || !find(model, version)->complete) {
-		watch(2);
-		assert_true(fg_clock_ns() < began_ns + 3000 * MS);
-	}
-	return (uint32_t)((fg_clock_ns() - began_ns) / MS);
-}
+#include "tests/unit/repository_fixture.h"
 
 /* ---- tests ---- */
 
@@ -327,12 +183,12 @@ static void test_base_goes_and_returns(void **state)
 	memcpy(rollout->models[0].name, "digits", 7);
 	assert_int_equal(nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
 	watch(100);
-	assert_true(repository->failing);
+	assert_int_equal(repository->failing_count, 1);
 	assert_null(find("digits", 1));
 	assert_int_equal(mkdir(base, 0755), 0);
 	make_version("digits", "2");
 	wait_complete("digits", 2);
-	assert_false(repository->failing);
+	assert_int_equal(repository->failing_count, 0);
 }
 
 /* A symbolic link to a directory is a directory, as an operator expects. */
@@ -458,7 +314,7 @@ static void test_storm(void **state)
 	make_version("digits", "1");
 	while (fg_clock_ns() < end_ns) {
 		make_file("digits/1/model.onnx", "again and again");
-		looks += fg_repository_update(repository, rollout, fg_clock_ns());
+		looks += fg_repository_update(repository, rules, rollout, fg_clock_ns());
 	}
 	assert_in_range(looks, 2, 30);
 }

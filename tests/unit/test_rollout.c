@@ -45,13 +45,14 @@ static void test_cutover_order(void **state)
 	flip = done_at(from, FG_ROLLOUT_FLIP, 0, 0);
 	for (uint32_t slot = 0; slot < 2; slot++) {
 		uint32_t urgent = done_at(from, FG_ROLLOUT_PRIORITY, slot, 1);
+		uint32_t doze = done_at(from, FG_ROLLOUT_ORDER, slot, FG_ORDER_DOZE);
 		uint32_t drain = done_at(from, FG_ROLLOUT_ORDER, slot, FG_ORDER_DRAIN);
 		uint32_t serve = done_at(from, FG_ROLLOUT_ORDER, slot + 2, FG_ORDER_SERVE);
 		uint32_t serving = done_at(from, FG_ROLLOUT_SLOT_STATE, slot + 2, FG_SLOT_SERVING);
 		uint32_t draining = done_at(from, FG_ROLLOUT_SLOT_STATE, slot, FG_SLOT_DRAINING);
 
-		assert_true(drain < serve && urgent < serve && serve < serving);
-		assert_true(serving < flip && flip < draining);
+		assert_true(doze < serve && urgent < serve && serve < serving);
+		assert_true(serving < flip && flip < draining && flip < drain);
 	}
 	assert_int_equal(model("digits")->previous, 1);
 }
@@ -75,7 +76,7 @@ static void test_drain_ends_without_flows(void **state)
 	assert_null(in_phase(FG_GENERATION_KEPT));
 	assert_int_equal(world->fences, 1);
 	assert_int_equal(world->seen.slots[0].pid, 0);
-	assert_int_equal(world->plans[0].phase, FG_PLAN_FREE);
+	assert_int_equal(world->seen.plans[0].phase, FG_PLAN_FREE);
 	assert_int_equal(world->flips, 2);
 }
 

@@ -1,13 +1,13 @@
 /*
  * Rollouts under random events, seeded: versions that appear, fail, vanish and change, an operator,
  * workers that die and hang, a slow keeper, and a control that dies between any two of its actions.
- * rollout_world.h checks every action; here are the events, and what must be true once it is calm.
+ * rollout_kernel.h checks every action; here are the events, and what must be true once it is calm.
  *
  * FG_SEED and FG_STEPS (environment) choose another run.
  */
 #include <inttypes.h>
 #include <stdlib.h>
-#include "tests/unit/rollout_world.h"
+#include "tests/unit/rollout_kernel.h"
 
 #define STEPS	      30000
 #define CALM_EVERY    2500
@@ -60,16 +60,15 @@ static void random_operator(struct world *world)
 	struct fg_store_model *model = world_model(world, name);
 	uint64_t version;
 
-	world->next = *world_rollout(world);
-	fg_wanted_sync(&world->next, &world->store);
+	fg_wanted_sync(&world->rollout, &world->store);
 	if (world_random(world, 2)) {
-		fg_wanted_rollback(&world->next, &world->store, world->config.manual, name,
+		fg_wanted_rollback(&world->rollout, &world->store, world_rules(world), name,
 				   &version);
 	} else if (model->count) {
 		version = model->versions[world_random(world, model->count)].version;
-		fg_wanted_promote(&world->next, &world->store, world->config.manual, name, version);
+		fg_wanted_promote(&world->rollout, &world->store, world_rules(world), name,
+				  version);
 	}
-	fg_rollout_publish(&world->record, &world->next);
 }
 
 static void random_trouble(struct world *world)
@@ -169,7 +168,7 @@ static void check_live(struct world *world)
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_MODELS; i++) {
 		const struct fg_rollout_model *model = &rollout->models[i];
 		uint64_t wanted =
-			fg_wanted_version(rollout, &world->store, world->config.manual, model);
+			fg_wanted_version(rollout, &world->store, world_rules(world), model);
 
 		if (model->name[0])
 			assert_true(world_live(world, model->name) == wanted);
@@ -197,7 +196,7 @@ static void check_calm(struct world *world)
 	if (!fg_rollout_empty(world_rollout(world)))
 		check_live(world);
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++)
-		plans += world->plans[i].phase != FG_PLAN_FREE;
+		plans += world->seen.plans[i].phase != FG_PLAN_FREE;
 	assert_in_range(plans, 0, MODELS);
 }
 
@@ -208,7 +207,7 @@ static void run(uint64_t seed, uint32_t steps, uint32_t workers, bool manual)
 
 	world_init(world, workers);
 	world->seed = seed;
-	world->config.manual = manual;
+	world->rules[0].defaults.policy = manual ? FG_RULES_MANUAL : FG_RULES_LATEST;
 	world_version(world, "a", 1, WORLD_GOOD);
 	for (uint32_t i = 1; i <= steps; i++) {
 		random_event(world);

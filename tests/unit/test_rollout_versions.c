@@ -153,7 +153,7 @@ static void test_rollback_while_draining(void **state)
 	assert_int_equal(in_phase(FG_GENERATION_DRAINING)->id, 2);
 	/* It was urgent while it drained: it may poll when it is not any more. */
 	assert_int_equal(world->seen.slots[0].urgent, 1);
-	assert_int_equal(world->seen.slots[0].order, FG_ORDER_DRAIN);
+	assert_int_equal(world->seen.slots[0].order, FG_ORDER_DOZE);
 	world_run(world, 1);
 	assert_int_equal(world->seen.slots[0].urgent, 0);
 	assert_int_equal(world->seen.slots[0].order, FG_ORDER_SERVE);
@@ -242,7 +242,7 @@ static void test_promote(void **state)
 static void test_manual(void **state)
 {
 	(void)state;
-	world->config.manual = true;
+	world->rules[0].defaults.policy = FG_RULES_MANUAL;
 	world_version(world, "digits", 1, WORLD_GOOD);
 	world_version(world, "digits", 2, WORLD_GOOD);
 	world_run(world, 300);
@@ -339,7 +339,7 @@ static void test_one_slow_pack_does_not_block(void **state)
 	world_step(world, UINT32_MAX);
 	world_keeper(world, UINT32_MAX);
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++)
-		if (world->plans[i].phase == FG_PLAN_PACKING)
+		if (world->seen.plans[i].phase == FG_PLAN_PACKING)
 			world->plans[i].ready_ns = UINT64_MAX;
 	world_version(world, "b", 2, WORLD_GOOD);
 	world_run(world, 1000);

@@ -86,6 +86,15 @@ static void model_names_hash_as_xxh32(void **state)
 	assert_int_equal(fg_wire_model("abc"), 0x32d153ff);
 }
 
+static void labels_hash_as_xxh64(void **state)
+{
+	(void)state;
+	/* The xxhash specification's own test vectors for seed 0. */
+	assert_true(fg_wire_label("") == 0xef46db3751d8e999);
+	assert_true(fg_wire_label("a") == 0xd24ec4f1a98c6e5b);
+	assert_true(fg_wire_label("abc") == 0x44bc2cf5ad770999);
+}
+
 static void padding_is_allowed(void **state)
 {
 	struct message message = good_request();
@@ -132,8 +141,6 @@ static void every_field_that_must_be_zero(void **state)
 	(void)state;
 	for (int bit = 0; bit < 16; bit++) {
 		message = good_request();
-		message.header.flags = (uint16_t)(1 << bit);
-		expect_bad(&message, 88, FG_STATUS_BAD_REQUEST);
 		message = good_request();
 		message.header.reserved = (uint16_t)(1 << bit);
 		expect_bad(&message, 88, FG_STATUS_BAD_REQUEST);
@@ -149,6 +156,24 @@ static void every_field_that_must_be_zero(void **state)
 	message = good_request();
 	message.header.status = FG_STATUS_INTERNAL;
 	expect_bad(&message, 88, FG_STATUS_BAD_REQUEST);
+}
+
+static void flags(void **state)
+{
+	struct message message = good_request();
+	uint8_t status;
+
+	(void)state;
+	for (uint32_t bits = 1; bits <= UINT16_MAX; bits++) {
+		message.header.flags = (uint16_t)bits;
+		message.header.model_version = 0; /* no label */
+		expect_bad(&message, 88, FG_STATUS_BAD_REQUEST);
+		message.header.model_version = fg_wire_label("stable");
+		if (bits == FG_WIRE_LABEL)
+			assert_int_equal(parse(&message, 88, &status), 0);
+		else
+			expect_bad(&message, 88, FG_STATUS_BAD_REQUEST);
+	}
 }
 
 static void bad_dtypes(void **state)
@@ -365,9 +390,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(golden_bytes),
 		cmocka_unit_test(model_names_hash_as_xxh32),
+		cmocka_unit_test(labels_hash_as_xxh64),
 		cmocka_unit_test(padding_is_allowed),
 		cmocka_unit_test(what_is_not_ours),
 		cmocka_unit_test(every_field_that_must_be_zero),
+		cmocka_unit_test(flags),
 		cmocka_unit_test(bad_dtypes),
 		cmocka_unit_test(bad_shapes),
 		cmocka_unit_test(lengths_that_do_not_add_up),

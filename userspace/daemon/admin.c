@@ -5,11 +5,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include "userspace/daemon/admin.h"
-#include "userspace/daemon/repository.h"
 
 #define LISTENER UINT32_MAX /* epoll data; clients have their index */
 
@@ -26,46 +23,6 @@ json_t *fg_admin_error(const char *code, const char *format, ...)
 		if ((unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f)
 			*c = '?';
 	return json_pack("{s:b,s:s,s:s}", "ok", 0, "error", text, "code", code);
-}
-
-/* ---- requests ---- */
-
-static json_t *check_request(const json_t *object, struct fg_admin_request *request,
-			     uint64_t now_ns)
-{
-	static const char *const formats[] = {
-		[FG_ADMIN_STATUS] = "{s:s !}",
-		[FG_ADMIN_PROMOTE] = "{s:s,s:s,s?I,s:I !}",
-		[FG_ADMIN_ROLLBACK] = "{s:s,s:s,s?I !}",
-	};
-	json_int_t wait_ms = FG_ADMIN_WAIT_MS, version = 0;
-	const char *verb, *model = "";
-	json_error_t error;
-
-	if (json_unpack_ex((json_t *)object, &error, 0, "{s:s}", "verb", &verb))
-		return fg_admin_error("bad_request", "a request is an object with a \"verb\"");
-	if (!strcmp(verb, "status"))
-		request->verb = FG_ADMIN_STATUS;
-	else if (!strcmp(verb, "promote"))
-		request->verb = FG_ADMIN_PROMOTE;
-	else if (!strcmp(verb, "rollback"))
-		request->verb = FG_ADMIN_ROLLBACK;
-	else
-		return fg_admin_error("bad_request", "no verb \"%.40s\": status, promote, rollback",
-				      verb);
-	if (json_unpack_ex((json_t *)object, &error, 0, formats[request->verb], "verb", &verb,
-			   "model", &model, "wait_ms", &wait_ms, "version", &version))
-		return fg_admin_error("bad_request", "%s: %s", verb, error.text);
-	if (request->verb != FG_ADMIN_STATUS && !fg_repository_valid_model(model))
-		return fg_admin_error("bad_request", "\"%.80s\" is not a model name", model);
-	if (request->verb == FG_ADMIN_PROMOTE && version < 1)
-		return fg_admin_error("bad_request", "versions are numbers from 1");
-	if (wait_ms < 0 || wait_ms > FG_ADMIN_MAX_WAIT_MS)
-		return fg_admin_error("bad_request", "wait_ms is 0 to %d", FG_ADMIN_MAX_WAIT_MS);
-	snprintf(request->model, sizeof(request->model), "%s", model);
-	request->version = (uint64_t)version;
-	request->until_ns = now_ns + (uint64_t)wait_ms * 1000000;
-	return NULL;
 }
 
 /* ---- clients ---- */
@@ -117,7 +74,8 @@ static void handle_line(struct fg_admin *admin, struct fg_admin_client *client, 
 		return;
 	}
 	memset(&client->request, 0, sizeof(client->request));
-	reply = check_request(object, &client->request, now_ns);
+	client->request.who = client->who;
+	reply = fg_admin_parse(object, &client->request, now_ns);
 	if (!reply)
 		reply = admin->ops->begin(admin->context, &client->request, now_ns);
 	json_decref(object);
@@ -209,6 +167,16 @@ static void settle(struct fg_admin *admin, struct fg_admin_client *client, bool 
 		watch(admin, client);
 }
 
+/* Nobody is uid -1: what cannot be told may not do what takes a name. */
+static struct fg_audit_who who_is(int fd)
+{
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t size = sizeof(peer);
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	return (struct fg_audit_who){.uid = peer.uid, .pid = peer.pid};
+}
+
 static void accept_one(struct fg_admin *admin, int fd, uint64_t now_ns)
 {
 	static const char full[] = "{\"ok\":false,\"error\":\"16 clients are connected already\","
@@ -230,6 +198,7 @@ static void accept_one(struct fg_admin *admin, int fd, uint64_t now_ns)
 	}
 	client->fd = fd;
 	client->in = in;
+	client->who = who_is(fd);
 	client->idle_ns = now_ns + FG_ADMIN_IDLE_NS;
 }
 
@@ -332,64 +301,4 @@ uint64_t fg_admin_update(struct fg_admin *admin, uint64_t now_ns)
 		if (due_ns(&admin->clients[i], now_ns) < due)
 			due = due_ns(&admin->clients[i], now_ns);
 	return due;
-}
-
-/* ---- the socket itself ---- */
-
-/* Who answers at the socket is alive; a socket that nobody answers at is left over. */
-static bool somebody_answers(const struct sockaddr_un *address)
-{
-	bool answers = true;
-
-	/* The children of a keeper that was killed a moment ago need one to die. */
-	for (int attempt = 0; answers && attempt < 10; attempt++) {
-		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-		if (attempt)
-			usleep(100000);
-		answers = !connect(fd, (const struct sockaddr *)address, sizeof(*address));
-		close(fd);
-	}
-	return answers;
-}
-
-static void make_parent(const char *path)
-{
-	char parent[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	char *slash;
-
-	snprintf(parent, sizeof(parent), "%s", path);
-	slash = strrchr(parent, '/');
-	if (slash && slash != parent) {
-		*slash = '\0';
-		mkdir(parent, 0755);
-	}
-}
-
-int fg_admin_listen(const char *path, int *result, struct fg_error *error)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	mode_t mask;
-	int fd, code = 0;
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	make_parent(path);
-	if (somebody_answers(&address))
-		return fg_error_set(error, -EADDRINUSE,
-				    "control socket %s: another flipgated serves here "
-				    "(--name or --socket for a second one)",
-				    path);
-	unlink(path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	mask = umask(0177);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 16))
-		code = -errno;
-	umask(mask);
-	if (!code) {
-		*result = fd;
-		return 0;
-	}
-	if (fd >= 0)
-		close(fd);
-	return fg_error_set(error, code, "control socket %s: %s", path, strerror(-code));
 }

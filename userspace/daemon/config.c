@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
+#include <grp.h>
 #include <limits.h>
 #include <pwd.h>
 #include <sched.h>
@@ -11,31 +12,56 @@
 #include <unistd.h>
 #include "userspace/daemon/config_options.h"
 
+static void print_flag(const char *name, const char *value, const char *help)
+{
+	printf("  --%-15s %-10s %s\n", name, value, help);
+}
+
+static void print_flags(void)
+{
+	for (size_t i = 0; i < FG_CONFIG_OPTIONS; i++)
+		print_flag(fg_config_options[i].name, fg_config_options[i].value,
+			   fg_config_options[i].help);
+	print_flag("config", "FILE", "YAML with the same names; flags win");
+	print_flag("check", "", "say whether the configuration is good, and exit");
+	print_flag("upgrade", "", "put this program in charge of the gateway that runs, see below");
+	print_flag("verbose", "", "log more");
+	print_flag("version", "", "print the version");
+	print_flag("help", "", "print this");
+}
+
 static void print_help(void)
 {
-	printf("Usage: flipgated --listen ADDR:PORT --repository DIR [OPTION...]\n"
-	       "Serves dense models over UDP; steers flows to workers with XDP and AF_XDP.\n\n");
-	for (size_t i = 0; i < FG_CONFIG_OPTIONS; i++)
-		printf("  --%-15s %-10s %s\n", fg_config_options[i].name,
-		       fg_config_options[i].value, fg_config_options[i].help);
-	printf("  --%-15s %-10s %s\n"
-	       "  --%-15s %-10s %s\n"
-	       "  --%-15s %-10s %s\n"
-	       "  --%-15s %-10s %s\n"
-	       "  --%-15s %-10s %s\n\n",
-	       "config", "FILE", "YAML with the same names; flags win", "check", "",
-	       "say whether the configuration is good, and exit", "verbose", "", "log more",
-	       "version", "", "print the version", "help", "", "print this");
-	printf("Examples:\n"
-	       "  flipgated --interface eth0 --listen 10.0.0.1:9000 --repository /srv/models\n"
-	       "  flipgated --config /etc/flipgate/flipgate.yaml --poll busy --cpus 2-5\n"
-	       "  flipgated --listen 127.0.0.1:9000 --repository ./models     (no XDP)\n\n"
-	       "Exit status: 0 stopped politely, 1 wrong configuration, 2 could not start.\n");
+	puts("Usage: flipgated --listen ADDR:PORT --repository DIR [OPTION...]\n"
+	     "       flipgated --upgrade [--socket PATH | --name NAME | --config FILE]\n"
+	     "Serves dense models over UDP and TCP; steers flows to workers with XDP and "
+	     "AF_XDP.\n");
+	print_flags();
+	puts("\nSignals: SIGTERM and SIGINT drain and stop, a second one stops at once. SIGHUP "
+	     "reads\n"
+	     "--models-config again and opens --audit-log anew.\n\n"
+	     "--upgrade: the control process of the gateway that runs is replaced by this program: "
+	     "what\n"
+	     "chooses versions, steps rollouts, judges guards, answers the control socket. Its "
+	     "keeper,\n"
+	     "workers and BPF programs stay those it was started with: nothing restarts, no flow "
+	     "moves.\n"
+	     "To change these too, restart it. Only root may; the file must be root's, and "
+	     "writable for\n"
+	     "nobody else. A program that does not take charge within 2 s is given up again.\n\n"
+	     "Examples:\n"
+	     "  flipgated --interface eth0 --listen 10.0.0.1:9000 --repository /srv/models\n"
+	     "  flipgated --config /etc/flipgate/flipgate.yaml --poll busy --cpus 2-5\n"
+	     "  flipgated --listen 127.0.0.1:9000 --repository ./models     (no XDP)\n\n"
+	     "Exit status: 0 stopped politely, or upgraded; 1 wrong configuration; 2 could not "
+	     "start,\n"
+	     "or not upgrade.");
 }
 
 enum {
 	FLAG_CONFIG = FG_CONFIG_OPTIONS,
 	FLAG_CHECK,
+	FLAG_UPGRADE,
 	FLAG_VERBOSE,
 	FLAG_VERSION,
 	FLAG_HELP,
@@ -50,6 +76,7 @@ static void make_flags(struct option flags[FLAG_COUNT + 1])
 			(struct option){fg_config_options[i].name, required_argument, NULL, (int)i};
 	flags[FLAG_CONFIG] = (struct option){"config", required_argument, NULL, FLAG_CONFIG};
 	flags[FLAG_CHECK] = (struct option){"check", no_argument, NULL, FLAG_CHECK};
+	flags[FLAG_UPGRADE] = (struct option){"upgrade", no_argument, NULL, FLAG_UPGRADE};
 	flags[FLAG_VERBOSE] = (struct option){"verbose", no_argument, NULL, FLAG_VERBOSE};
 	flags[FLAG_VERSION] = (struct option){"version", no_argument, NULL, FLAG_VERSION};
 	flags[FLAG_HELP] = (struct option){"help", no_argument, NULL, FLAG_HELP};
@@ -63,6 +90,8 @@ static void forget_list(struct fg_config *config, const struct fg_config_option 
 	*seen = true;
 	if (!strcmp(option->name, "listen"))
 		config->listen_count = 0;
+	else if (!strcmp(option->name, "listen-tcp"))
+		config->listen_tcp_count = 0;
 	else
 		config->acl_count = 0;
 }
@@ -90,6 +119,8 @@ static int read_flags(struct fg_config *config, int argc, char **argv, bool firs
 			puts("flipgated " FG_VERSION);
 		else if (flag == FLAG_CHECK)
 			config->check_only = true;
+		else if (flag == FLAG_UPGRADE)
+			config->upgrade = true;
 		else if (flag == FLAG_VERBOSE)
 			config->verbose = true;
 		if (first && (flag == FLAG_HELP || flag == FLAG_VERSION))
@@ -114,6 +145,7 @@ static void set_defaults(struct fg_config *config)
 		.poll = FG_POLL_ADAPTIVE,
 		.spin_us = 50,
 		.max_batch = 64,
+		.connections = 1024,
 		.frames = 4096,
 		.flow_idle_ms = 1000,
 		.drain_deadline_ms = 30000,
@@ -157,19 +189,23 @@ static int derive_paths(struct fg_config *config, struct fg_error *error)
 
 static int check_whole(const struct fg_config *config, struct fg_error *error)
 {
-	if (!config->listen_count)
+	if (!config->listen_count && !config->listen_tcp_count)
 		return fg_error_set(error, -EINVAL,
 				    "nothing to listen on: --listen ADDR:PORT (see --help)");
-	if (!config->repository[0])
+	if (!config->repository[0] && !config->models_config[0])
 		return fg_error_set(
 			error, -EINVAL,
-			"no models: --repository DIR with DIR/MODEL/VERSION/model.{onnx,h5,keras}");
+			"no models: --repository DIR with DIR/MODEL/VERSION/model.{onnx,h5,keras}, "
+			"or --models-config FILE");
 	if (config->mode != FG_MODE_NONE && config->mode != FG_MODE_SOCKETS &&
 	    !config->interface[0])
 		return fg_error_set(error, -EINVAL, "--mode %s needs --interface DEV",
 				    fg_mode_name(config->mode));
 	if (!getpwnam(config->user))
 		return fg_error_set(error, -EINVAL, "user: \"%s\" does not exist", config->user);
+	if (config->socket_group[0] && !getgrnam(config->socket_group))
+		return fg_error_set(error, -EINVAL, "socket-group: \"%s\" does not exist",
+				    config->socket_group);
 	if (access(config->packer, X_OK))
 		return fg_error_set(error, -errno, "packer: %.200s: %s", config->packer,
 				    strerror(errno));
@@ -186,7 +222,7 @@ int fg_config_load(struct fg_config *config, int argc, char **argv, struct fg_er
 		code = read_flags(config, argc, argv, false, error);
 	if (!code)
 		code = derive_paths(config, error);
-	if (!code)
+	if (!code && !config->upgrade)
 		code = check_whole(config, error);
 	return code;
 }

@@ -32,8 +32,13 @@ struct fg_config {
 	uint32_t mode;		  /* enum fg_mode; NONE: try native, generic, sockets */
 	struct sockaddr_storage listen[FG_MAX_LISTENERS]; /* UDP */
 	uint32_t listen_count;				  /* 1 .. FG_MAX_LISTENERS */
-	char repository[4096];			 /* absolute directory: MODEL/VERSION/model.* */
-	uint32_t policy;			 /* enum fg_policy */
+	struct sockaddr_storage listen_tcp[FG_MAX_LISTENERS];
+	uint32_t listen_tcp_count; /* 0 .. FG_MAX_LISTENERS */
+	uint32_t connections;	   /* TCP, of one worker at most, 1 .. 65536 */
+	/* Absolute directory: MODEL/VERSION/model.*; "" with models_config */
+	char repository[FG_RULES_PATH_BYTES];
+	char models_config[FG_RULES_PATH_BYTES]; /* absolute file of models_config.h; "": none */
+	uint32_t policy;			 /* enum fg_policy, of models without rules */
 	int worker_cpus[FG_ROLLOUT_MAX_WORKERS]; /* one worker each */
 	uint32_t worker_count;			 /* 1 .. FG_ROLLOUT_MAX_WORKERS */
 	uint32_t poll;				 /* enum fg_poll */
@@ -46,12 +51,15 @@ struct fg_config {
 	uint32_t buckets_log2;
 	struct fg_config_acl acl[FG_CONFIG_MAX_ACL];
 	uint32_t acl_count;
-	char user[32];	   /* workers and packer run as this user */
-	char socket[108];  /* path of the control socket */
-	char pin_dir[256]; /* below a bpffs */
-	char packer[4096]; /* flipgate-pack; default: beside flipgated */
+	char user[32];	       /* workers and packer run as this user */
+	char socket[108];      /* path of the control socket */
+	char socket_group[32]; /* whose members may use it too; "": its owner alone */
+	char audit_log[4096];  /* absolute; "": none */
+	char pin_dir[256];     /* below a bpffs */
+	char packer[4096];     /* flipgate-pack; default: beside flipgated */
 	bool verbose;
 	bool check_only; /* --check: validate the configuration and exit */
+	bool upgrade;	 /* --upgrade: become control of the one that runs, see takeover.h */
 };
 
 /*

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int bad(struct fg_error *error, const char *value, const char *wanted)
 {
@@ -109,14 +110,25 @@ static int parse_address(const char *value, struct sockaddr_storage *address)
 	return 0;
 }
 
+static int add_listener(struct sockaddr_storage listen[FG_MAX_LISTENERS], uint32_t *count,
+			const char *value, struct fg_error *error)
+{
+	if (*count == FG_MAX_LISTENERS)
+		return fg_error_set(error, -E2BIG, "more than %d addresses", FG_MAX_LISTENERS);
+	if (parse_address(value, &listen[*count]))
+		return bad(error, value, "an address such as 10.0.0.1:9000 or [fd00::1]:9000");
+	(*count)++;
+	return 0;
+}
+
 static int set_listen(struct fg_config *config, const char *value, struct fg_error *error)
 {
-	if (config->listen_count == FG_MAX_LISTENERS)
-		return fg_error_set(error, -E2BIG, "more than %d addresses", FG_MAX_LISTENERS);
-	if (parse_address(value, &config->listen[config->listen_count]))
-		return bad(error, value, "an address such as 10.0.0.1:9000 or [fd00::1]:9000");
-	config->listen_count++;
-	return 0;
+	return add_listener(config->listen, &config->listen_count, value, error);
+}
+
+static int set_listen_tcp(struct fg_config *config, const char *value, struct fg_error *error)
+{
+	return add_listener(config->listen_tcp, &config->listen_tcp_count, value, error);
 }
 
 /* "allow 10.0.0.0/8", "deny fd00::/16" */
@@ -190,6 +202,25 @@ static int set_repository(struct fg_config *config, const char *value, struct fg
 	return set_text(config->repository, sizeof(config->repository), resolved, error);
 }
 
+/* The links in it stay: a ConfigMap's are swapped, and the file is read through them again. */
+static int set_models_config(struct fg_config *config, const char *value, struct fg_error *error)
+{
+	char here[PATH_MAX] = "", path[2 * PATH_MAX];
+
+	if (access(value, R_OK) || (value[0] != '/' && !getcwd(here, sizeof(here))))
+		return fg_error_set(error, -errno, "%s: %s", value, strerror(errno));
+	snprintf(path, sizeof(path), "%s%s%s", here, here[0] ? "/" : "", value);
+	return set_text(config->models_config, sizeof(config->models_config), path, error);
+}
+
+/* The file may not exist yet; its directory must. */
+static int set_audit_log(struct fg_config *config, const char *value, struct fg_error *error)
+{
+	if (value[0] != '/')
+		return bad(error, value, "an absolute path");
+	return set_text(config->audit_log, sizeof(config->audit_log), value, error);
+}
+
 #define TEXT_SETTER(field)                                                                         \
 	static int set_##field(struct fg_config *config, const char *value,                        \
 			       struct fg_error *error)                                             \
@@ -200,6 +231,7 @@ TEXT_SETTER(name)
 TEXT_SETTER(interface)
 TEXT_SETTER(user)
 TEXT_SETTER(socket)
+TEXT_SETTER(socket_group)
 TEXT_SETTER(pin_dir)
 TEXT_SETTER(packer)
 
@@ -210,6 +242,7 @@ TEXT_SETTER(packer)
 		return set_number(&config->field, value, low, high, error);                        \
 	}
 NUMBER_SETTER(spin_us, 0, 1000000)
+NUMBER_SETTER(connections, 1, 65536)
 NUMBER_SETTER(max_batch, 1, 1024)
 NUMBER_SETTER(buckets_log2, 10, 24)
 
@@ -264,8 +297,12 @@ static int set_policy(struct fg_config *config, const char *value, struct fg_err
 const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	{"interface", set_interface, false, "DEV", "network interface to attach XDP to"},
 	{"listen", set_listen, true, "ADDR:PORT", "UDP address to serve, up to 8 times"},
+	{"listen-tcp", set_listen_tcp, true, "ADDR:PORT", "TCP address to serve, up to 8 times"},
+	{"connections", set_connections, false, "N", "TCP connections of a worker (1024)"},
 	{"repository", set_repository, false, "DIR",
 	 "models: DIR/MODEL/VERSION/model.{onnx,h5,keras}"},
+	{"models-config", set_models_config, false, "FILE",
+	 "YAML, or TensorFlow Serving's models.config: which models, versions, labels"},
 	{"policy", set_policy, false, "WHEN",
 	 "latest (default): serve new versions at once; manual"},
 	{"cpus", set_cpus, false, "LIST", "one worker on each CPU (default: the last one)"},
@@ -283,6 +320,8 @@ const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	{"name", set_name, false, "NAME", "of the service, in paths (default)"},
 	{"user", set_user, false, "NAME", "workers and packer run as this user (nobody)"},
 	{"socket", set_socket, false, "PATH", "control socket (/run/flipgate/NAME.sock)"},
+	{"socket-group", set_socket_group, false, "GROUP", "may use it as well"},
+	{"audit-log", set_audit_log, false, "FILE", "who changed what (none)"},
 	{"pin-dir", set_pin_dir, false, "DIR", "pinned BPF maps (/sys/fs/bpf/flipgate/NAME)"},
 	{"packer", set_packer, false, "PATH", "flipgate-pack (beside flipgated)"},
 };

@@ -7,39 +7,43 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include "userspace/daemon/control.h"
 #include "userspace/daemon/orders.h"
 #include "userspace/shared/clock.h"
 #include "userspace/shared/log.h"
 
-enum { EVENT_ORDERS, EVENT_REPOSITORY, EVENT_ADMIN };
+enum { EVENT_ORDERS, EVENT_REPOSITORY, EVENT_ADMIN, EVENT_RELOAD };
 
 /* ---- privileges ---- */
 
 /* The keeper's sockets, frames, plans and XDP link are none of control's business; above all a plan
  * that the keeper drops must not stay in memory because control still holds it. BPF maps stay. */
-static void close_foreign(const struct fg_control *control, int admin_fd)
+static void close_foreign(const struct fg_control_setup *setup)
 {
+	static const char *const foreign[] = {"socket:", "/memfd:", "pipe:", "anon_inode:bpf_link",
+					      "anon_inode:[signalfd]"};
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *entry;
 	char target[32];
 	ssize_t length;
+	size_t i;
 	int fd;
 
 	while (dir && (entry = readdir(dir))) {
 		fd = atoi(entry->d_name);
-		if (fd <= STDERR_FILENO || fd == dirfd(dir) || fd == control->orders ||
-		    fd == admin_fd)
+		if (fd <= STDERR_FILENO || fd == dirfd(dir) || fd == setup->orders ||
+		    fd == setup->admin)
 			continue;
 		length = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
 		if (length <= 0)
 			continue;
 		target[length] = '\0';
-		if (!strncmp(target, "socket:", 7) || !strncmp(target, "/memfd:", 7) ||
-		    !strncmp(target, "pipe:", 5) || !strcmp(target, "anon_inode:bpf_link"))
-			close(fd);
+		for (i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
+			if (!strncmp(target, foreign[i], strlen(foreign[i]))) {
+				close(fd);
+				break;
+			}
 	}
 	if (dir)
 		closedir(dir);
@@ -79,16 +83,16 @@ static int watch(int epoll, int fd, uint32_t what)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
-/* Reads away all pokes. False: the keeper is gone. */
-static bool drain_pokes(int orders)
+/* Reads away all pokes, and takes what comes with them. False: the keeper is gone. */
+static bool drain_pokes(struct fg_control *control)
 {
 	struct fg_orders_message message;
-	ssize_t got;
+	int code, fd;
 
-	do
-		got = recv(orders, &message, sizeof(message), MSG_DONTWAIT);
-	while (got > 0);
-	return got < 0 && (errno == EAGAIN || errno == EINTR);
+	while (!(code = fg_orders_receive(control->orders, &message, &fd)) || code == -EBADMSG)
+		if (fd >= 0)
+			close(fg_audit_reopen(&control->audit, fd));
+	return code == -EAGAIN;
 }
 
 static int timeout_ms(uint64_t due_ns, uint64_t now_ns)
@@ -112,18 +116,23 @@ static bool done(struct fg_control *control)
 static uint64_t round_once(struct fg_control *control)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
-	uint64_t now_ns = fg_clock_ns(), due_ns, admin_ns;
+	uint64_t now_ns = fg_clock_ns(), due_ns, admin_ns, reload_ns;
 
-	fg_repository_update(&control->repository, rollout, now_ns);
+	fg_repository_update(&control->repository, fg_control_rules(control, rollout), rollout,
+			     now_ns);
 	fg_admin_update(&control->admin, now_ns);
+	reload_ns = fg_control_reload_update(control, now_ns);
 	due_ns = fg_control_reconcile(control);
 	now_ns = fg_clock_ns();
 	due_ns += now_ns;
 	admin_ns = fg_admin_update(&control->admin, now_ns);
+	fg_audit_flush(&control->audit);
 	if (control->spoken)
 		return now_ns;
 	if (admin_ns < due_ns)
 		due_ns = admin_ns;
+	if (reload_ns < due_ns)
+		due_ns = reload_ns;
 	return control->repository.due_ns < due_ns ? control->repository.due_ns : due_ns;
 }
 
@@ -135,62 +144,96 @@ static void loop(struct fg_control *control, int epoll)
 	while (!done(control)) {
 		due_ns = round_once(control);
 		epoll_wait(epoll, events, 4, timeout_ms(due_ns, fg_clock_ns()));
-		if (!drain_pokes(control->orders)) {
+		if (!drain_pokes(control)) {
 			fg_log(FG_LOG_INFO, "control.end reason=\"the keeper is gone\"");
 			break;
 		}
 	}
 }
 
-static int open_all(struct fg_control *control, int epoll, int admin_fd)
+static int open_inputs(struct fg_control *control, struct fg_error *error)
 {
-	struct fg_error error = {""};
-	int code;
+	int code = fg_control_reload_open(control, error);
 
-	code = fg_repository_open(&control->repository, control->config->repository, &error);
-	if (code) {
-		fg_log(FG_LOG_ERROR, "control.start reason=\"%s\"", error.text);
-		return code;
-	}
-	code = fg_admin_open(&control->admin, admin_fd, &fg_control_verbs, control);
 	if (!code)
-		code = drop_privileges();
-	if (!code)
-		code = watch(epoll, control->orders, EVENT_ORDERS);
+		code = fg_repository_open(&control->repository, error);
+	return code;
+}
+
+static int watch_all(struct fg_control *control, int epoll)
+{
+	int code = watch(epoll, control->orders, EVENT_ORDERS);
+
 	if (!code)
 		code = watch(epoll, control->repository.inotify, EVENT_REPOSITORY);
 	if (!code)
 		code = watch(epoll, control->admin.epoll, EVENT_ADMIN);
-	if (code)
-		fg_log(FG_LOG_ERROR, "control.start reason=\"%s\"", strerror(-code));
+	if (!code && control->reload.watched)
+		code = watch(epoll, control->reload.watch.inotify, EVENT_RELOAD);
 	return code;
 }
 
-int fg_control_run(const struct fg_config *config, struct fg_state *state,
-		   const struct fg_steering *steering, int orders_fd, int admin_fd)
+static int open_all(struct fg_control *control, const struct fg_control_setup *setup, int epoll)
+{
+	struct fg_error error = {""};
+	int code = open_inputs(control, &error);
+
+	if (!code)
+		code = fg_admin_open(&control->admin, setup->admin, &fg_control_verbs, control);
+	if (!code)
+		code = drop_privileges();
+	if (!code)
+		code = watch_all(control, epoll);
+	if (code)
+		fg_log(FG_LOG_ERROR, "control.start reason=\"%s\"",
+		       error.text[0] ? error.text : strerror(-code));
+	return code;
+}
+
+static void fill(struct fg_control *control, const struct fg_control_setup *setup)
+{
+	ssize_t length = readlink("/proc/self/exe", control->program, sizeof(control->program) - 1);
+
+	control->program[length > 0 ? length : 0] = '\0';
+	control->config = setup->config;
+	control->state = setup->state;
+	control->steering = setup->steering;
+	control->orders = setup->orders;
+	control->pace.worker_count = setup->config->worker_count;
+	control->pace.drain_deadline_ms = setup->config->drain_deadline_ms;
+	control->pace.keep_ms = setup->config->keep_ms;
+	fg_audit_open(&control->audit, setup->audit, &setup->state->control.audit_lost);
+}
+
+/* From here on this process is the one: the keeper may wait for that. */
+static void take_charge(struct fg_control *control)
+{
+	fg_control_adopt(control);
+	fg_control_tell_start(control);
+	atomic_store(&control->state->control.in_charge,
+		     atomic_load(&control->state->boot.control_starts));
+}
+
+int fg_control_run(const struct fg_control_setup *setup)
 {
 	struct fg_control *control = calloc(1, sizeof(*control));
 	int code, epoll = epoll_create1(EPOLL_CLOEXEC);
 
+	prctl(PR_SET_NAME, "flipgate-control");
 	if (!control || epoll < 0) {
 		fg_log(FG_LOG_ERROR, "control.start reason=\"%s\"", strerror(errno));
 		return 1;
 	}
-	control->config = config;
-	control->state = state;
-	control->steering = steering;
-	control->orders = orders_fd;
-	control->rules.worker_count = config->worker_count;
-	control->rules.drain_deadline_ms = config->drain_deadline_ms;
-	control->rules.keep_ms = config->keep_ms;
-	control->rules.manual = config->policy == FG_POLICY_MANUAL;
-	close_foreign(control, admin_fd);
-	code = open_all(control, epoll, admin_fd);
+	close_foreign(setup);
+	fill(control, setup);
+	code = open_all(control, setup, epoll);
 	if (!code) {
-		fg_control_adopt(control);
+		take_charge(control);
 		loop(control, epoll);
 		fg_admin_close(&control->admin);
 		fg_repository_close(&control->repository);
+		fg_control_reload_close(control);
+		fg_audit_close(&control->audit);
 	}
 	close(epoll);
 	free(control);

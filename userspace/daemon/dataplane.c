@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "userspace/daemon/dataplane_tcp.h"
 
 #define MAX_ENTRIES    2048
 #define MIN_ENTRIES    32
@@ -290,6 +291,7 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 	dataplane->config = config;
 	dataplane->steering = steering;
 	memset(dataplane->sinks, -1, sizeof(dataplane->sinks));
+	memset(dataplane->tcp_sinks, -1, sizeof(dataplane->tcp_sinks));
 	for (uint32_t queue = 0; queue < FG_MAX_QUEUES; queue++)
 		dataplane->umems[queue].owner = -1;
 	for (uint32_t i = 0; !code && i < config->listen_count; i++)
@@ -307,6 +309,8 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 	}
 	if (!code)
 		code = open_sinks(dataplane, error);
+	if (!code)
+		code = fg_dataplane_tcp_open(dataplane, error);
 	if (!code)
 		code = choose_mode(dataplane, error);
 	if (code)
@@ -334,6 +338,7 @@ void fg_dataplane_close(struct fg_dataplane *dataplane)
 	for (uint32_t i = 0; i < FG_MAX_LISTENERS; i++)
 		if (dataplane->sinks[i] >= 0)
 			close(dataplane->sinks[i]);
+	fg_dataplane_tcp_close(dataplane);
 	close_umems(dataplane);
 }
 
@@ -365,7 +370,7 @@ static int open_queue(struct fg_dataplane *dataplane, uint16_t slot, uint32_t qu
 	return code;
 }
 
-int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error)
+static int open_sockets(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error)
 {
 	struct fg_dataplane_slot *sockets = &dataplane->slots[slot];
 	int code = 0;
@@ -390,10 +395,24 @@ int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct
 	return code;
 }
 
+int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error)
+{
+	int code = open_sockets(dataplane, slot, error);
+
+	if (dataplane->slots[slot].vacant)
+		fg_dataplane_tcp_leave_slot(dataplane, slot);
+	if (!code)
+		code = fg_dataplane_tcp_open_slot(dataplane, slot, error);
+	if (!code)
+		dataplane->slots[slot].vacant = false;
+	return code;
+}
+
 void fg_dataplane_unlock_slot(struct fg_dataplane *dataplane, uint16_t slot)
 {
 	for (uint32_t queue = 0; queue < dataplane->queues; queue++)
 		fg_umem_recover(&dataplane->umems[queue], slot + 1);
+	dataplane->slots[slot].vacant = true;
 }
 
 uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot)
@@ -404,6 +423,8 @@ uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot
 
 	if (!sockets->open)
 		return 0;
+	if (sockets->vacant)
+		fg_dataplane_tcp_leave_slot(dataplane, slot);
 	for (uint32_t queue = 0; queue < dataplane->queues; queue++)
 		lost += fg_xsk_reclaim(&sockets->xsks[queue]);
 	for (uint32_t i = 0; i < dataplane->config->listen_count; i++)

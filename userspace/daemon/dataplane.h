@@ -12,11 +12,15 @@
 #include "userspace/daemon/steering.h"
 #include "userspace/shared/xsk.h"
 
-/* One slot's sockets; made the first time the slot is used, open until the keeper ends. */
+/* One slot's sockets. The first two kinds are made the first time the slot is used, and stay open
+ * until the keeper ends; TCP listeners are as dataplane_tcp.h says. */
 struct fg_dataplane_slot {
 	bool open;
+	bool listening;			   /* has TCP listeners */
+	bool vacant;			   /* its worker ended, and no other was announced */
 	struct fg_xsk xsks[FG_MAX_QUEUES]; /* [queues] */
 	int udp[FG_MAX_LISTENERS];	   /* [listeners] */
+	int tcp[FG_MAX_LISTENERS];	   /* [listeners], if listening */
 };
 
 struct fg_dataplane {
@@ -25,9 +29,10 @@ struct fg_dataplane {
 	enum fg_mode mode;
 	char mode_reason[256]; /* why a faster mode was not taken */
 	int ifindex;
-	uint32_t queues;	     /* 0 in mode sockets */
-	uint32_t mtu;		     /* of the interface; 0 in mode sockets */
-	int sinks[FG_MAX_LISTENERS]; /* UDP sockets that drop everything; -1: closed */
+	uint32_t queues;		 /* 0 in mode sockets */
+	uint32_t mtu;			 /* of the interface; 0 in mode sockets */
+	int sinks[FG_MAX_LISTENERS];	 /* UDP sockets that drop everything; -1: closed */
+	int tcp_sinks[FG_MAX_LISTENERS]; /* listeners that do the same; -1: closed */
 	struct fg_umem umems[FG_MAX_QUEUES];
 	struct fg_dataplane_slot slots[FG_MAX_SLOTS];
 };
@@ -42,13 +47,15 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 /* Closes all sockets and frames; the steering is the caller's. Safe on a zeroed struct. */
 void fg_dataplane_close(struct fg_dataplane *dataplane);
 
-/* Makes the slot's sockets and puts them into the maps, unless it has them. Keeper only. */
+/* A worker is about to stand in the slot: makes the sockets that it has not, and puts them into the
+ * maps. Keeper only. */
 int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error);
 
 /* A worker of the slot ended: frees the locks it held. Keeper only, before the next. */
 void fg_dataplane_unlock_slot(struct fg_dataplane *dataplane, uint16_t slot);
 
-/* After the slot's worker ended: its frames go back, datagrams that waited for it are dropped.
+/* After the slot's worker ended: its frames go back, datagrams that waited for it are dropped, TCP
+ * connections that it did not accept move to workers that serve.
  * What is kept up by a worker that holds a lock, or by the driver, goes back in a later call: call
  * it again now and then while the slot has no worker. Returns how many were lost. Keeper only. */
 uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot);

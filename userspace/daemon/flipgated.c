@@ -1,21 +1,39 @@
-/* flipgated: the gateway. Reads the configuration and becomes the keeper (keeper.h). */
+/* flipgated: the gateway. Reads the configuration and becomes the keeper (keeper.h). Or, run by a
+ * keeper or to be run by one: another control process (takeover.h). */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include "userspace/daemon/config.h"
 #include "userspace/daemon/keeper.h"
+#include "userspace/daemon/models_config.h"
+#include "userspace/daemon/takeover.h"
 #include "userspace/shared/log.h"
 
 enum { EXIT_CONFIG = 1, EXIT_START = 2 };
+
+/* Control reads the models' configuration, but what is wrong with it is better said here. */
+static int load(struct fg_config *config, int argc, char **argv, struct fg_error *error)
+{
+	static struct fg_rules rules;
+	int code = fg_config_load(config, argc, argv, error);
+
+	return code || config->upgrade ? code : fg_models_config_read(&rules, config, error);
+}
 
 int main(int argc, char **argv)
 {
 	static struct fg_config config;
 	struct fg_error error = {""};
-	int code = fg_config_load(&config, argc, argv, &error);
+	int code;
 
+	if (argc == 3 && !strcmp(argv[1], FG_TAKEOVER_FLAG))
+		return fg_takeover_run(argv[2]);
+	code = load(&config, argc, argv, &error);
 	if (code > 0)
 		return 0;
+	if (!code && config.upgrade)
+		return fg_takeover_ask(&config);
 	if (code) {
 		fprintf(stderr, "flipgated: %s\n", error.text);
 		return EXIT_CONFIG;

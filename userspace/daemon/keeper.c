@@ -1,21 +1,20 @@
 #include "userspace/daemon/keeper.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "userspace/daemon/admin.h"
-#include "userspace/daemon/control.h"
+#include "userspace/daemon/audit.h"
+#include "userspace/daemon/child.h"
+#include "userspace/daemon/control_child.h"
 #include "userspace/daemon/dataplane.h"
 #include "userspace/daemon/orders.h"
 #include "userspace/daemon/packer.h"
@@ -25,9 +24,8 @@
 #include "userspace/shared/priority.h"
 #include "userspace/worker/worker.h"
 
-#define RESTART_PAUSE_NS 200000000ull  /* between two starts of control */
-#define TIDY_NS		 1000000000ull /* reads every ledger and asks every socket */
-#define STOP_GRACE_NS	 5000000000ull /* beyond the drain deadline */
+#define TIDY_NS	      1000000000ull /* reads every ledger and asks every socket */
+#define STOP_GRACE_NS 5000000000ull /* beyond the drain deadline */
 
 /* What the keeper knows of a slot's worker. Its twin in the state page is for reading only: the
  * worker can write to that page, and a pid is a thing to kill. */
@@ -42,90 +40,18 @@ struct keeper {
 	struct fg_steering steering;
 	struct fg_dataplane dataplane;
 	struct fg_packer packer;
+	struct fg_shadow_area *shadow;
 	struct post posts[FG_MAX_SLOTS];
-	pid_t control;	     /* 0: none */
-	int signals;	     /* signalfd; -1: closed, as all below */
-	int admin;	     /* listening control socket */
-	int orders;	     /* our end of the pair with control */
-	uint64_t control_ns; /* control's last start */
+	struct fg_control_child control;
+	int signals;  /* signalfd; -1: closed, as all below */
+	int admin;    /* listening control socket */
+	int audit;    /* the audit log, until control has it */
+	int state_fd; /* memfd of the state page */
 	uint64_t tidied_ns;
 	uint64_t stop_by_ns; /* 0: not stopping */
 };
 
-/* ---- telling control -------------------------------------------------------------------- */
-
-/* Control looks at the state page by itself every second; a lost poke costs that. */
-static void poke(const struct keeper *keeper)
-{
-	const struct fg_orders_message message = {.verb = FG_ORDERS_POKE};
-
-	if (keeper->orders >= 0)
-		send(keeper->orders, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-/* ---- children --------------------------------------------------------------------------- */
-
-/* A child begins without the keeper's signals and the keeper's own descriptors. */
-static void become_child(const struct keeper *keeper, const char *part)
-{
-	sigset_t none;
-
-	/* A terminal's ^C and a service manager signal the whole group: the keeper drains, its
-	 * children wait for orders. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != keeper->state->boot.keeper_pid)
-		_exit(1); /* the keeper died before prctl */
-	fg_log_open(part, keeper->config->verbose);
-}
-
-static void run_control(struct keeper *keeper, int orders)
-{
-	become_child(keeper, "control");
-	prctl(PR_SET_NAME, "flipgate-control");
-	close(keeper->signals);
-	close(keeper->orders);
-	_exit(fg_control_run(keeper->config, keeper->state, &keeper->steering, orders,
-			     keeper->admin));
-}
-
-static int start_control(struct keeper *keeper)
-{
-	int pair[2];
-	pid_t pid;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	keeper->orders = pair[0];
-	keeper->control_ns = fg_clock_ns();
-	pid = fork();
-	if (!pid)
-		run_control(keeper, pair[1]);
-	close(pair[1]);
-	if (pid < 0) {
-		close(keeper->orders);
-		keeper->orders = -1;
-		return -errno;
-	}
-	keeper->control = pid;
-	atomic_store(&keeper->state->boot.control_pid, pid);
-	return 0;
-}
-
-/* Control that died comes back at once, but not in a tight loop. */
-static void keep_control(struct keeper *keeper)
-{
-	if (keeper->control || fg_clock_ns() - keeper->control_ns < RESTART_PAUSE_NS)
-		return;
-	if (start_control(keeper))
-		fg_log(FG_LOG_ERROR, "control.restart reason=\"%s\"", strerror(errno));
-	else
-		atomic_fetch_add(&keeper->state->boot.control_restarts, 1);
-}
+/* ---- workers ---------------------------------------------------------------------------- */
 
 static void fail_worker(struct keeper *keeper, uint16_t slot, const char *text)
 {
@@ -144,6 +70,7 @@ static void run_worker(struct keeper *keeper, const struct fg_orders_message *or
 		.config = keeper->config,
 		.state = keeper->state,
 		.dataplane = &keeper->dataplane,
+		.shadow = keeper->shadow,
 		.generation = &fg_rollout_current(&keeper->state->rollout)
 				       ->generations[order->generation],
 		.plan_fds = plan_fds,
@@ -153,7 +80,7 @@ static void run_worker(struct keeper *keeper, const struct fg_orders_message *or
 
 	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++)
 		plan_fds[i] = keeper->packer.jobs[i].memfd;
-	become_child(keeper, "worker");
+	fg_child_begin(keeper->state, "worker", keeper->config->verbose);
 	_exit(fg_worker_run(&setup));
 }
 
@@ -163,7 +90,9 @@ static bool wants_worker(const struct fg_rollout_generation *generation, uint32_
 {
 	bool named = false;
 
-	if (generation->phase != FG_GENERATION_STARTING && generation->phase != FG_GENERATION_LIVE)
+	if (generation->phase != FG_GENERATION_STARTING &&
+	    generation->phase != FG_GENERATION_LIVE && generation->phase != FG_GENERATION_CANARY &&
+	    generation->phase != FG_GENERATION_SHADOW)
 		return false;
 	for (uint32_t i = 0; i < generation->worker_count; i++)
 		named |= generation->slots[i] == slot;
@@ -182,6 +111,7 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 	if (post->pid || !wants_worker(generation, order->slot))
 		return;
 	memset(&slot->work, 0, sizeof(slot->work));
+	atomic_store(&slot->seen.epoch, 0); /* what the last one saw is not this one's */
 	slot->post.cpu = order->cpu;
 	slot->post.spawned_ns = fg_clock_ns();
 	atomic_store(&slot->post.urgent, 0);
@@ -234,16 +164,6 @@ static void reap_worker(struct keeper *keeper, uint16_t slot, int status)
 	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), lost);
 }
 
-static void reap_control(struct keeper *keeper, int status)
-{
-	close(keeper->orders);
-	keeper->orders = -1;
-	keeper->control = 0;
-	atomic_store(&keeper->state->boot.control_pid, 0);
-	if (!keeper->stop_by_ns)
-		fg_log(FG_LOG_WARN, "control.end status=%#x", status);
-}
-
 static int slot_of(const struct keeper *keeper, pid_t pid)
 {
 	for (int slot = 0; slot < FG_MAX_SLOTS; slot++)
@@ -258,8 +178,8 @@ static void reap_child(struct keeper *keeper, const struct ended *ended)
 
 	if (slot >= 0)
 		reap_worker(keeper, slot, ended->status);
-	else if (ended->pid == keeper->control)
-		reap_control(keeper, ended->status);
+	else if (ended->pid == keeper->control.pid)
+		fg_control_child_ended(&keeper->control, ended->status);
 	else
 		fg_packer_reap(&keeper->packer, ended->pid, ended->status);
 }
@@ -281,7 +201,7 @@ static void reap_children(struct keeper *keeper)
 	for (size_t i = 0; i < count; i++)
 		reap_child(keeper, &ended[i]);
 	if (count)
-		poke(keeper);
+		fg_control_child_poke(&keeper->control);
 }
 
 /* ---- orders ----------------------------------------------------------------------------- */
@@ -299,12 +219,13 @@ static bool sane(const struct fg_orders_message *order)
 static void set_priority(struct keeper *keeper, const struct fg_orders_message *order, pid_t pid)
 {
 	struct fg_state_slot *slot = &keeper->state->slots[order->slot];
+	uint32_t obeys = atomic_load(&slot->order);
 
-	if (!pid || (order->urgent && atomic_load(&slot->order) != FG_ORDER_DRAIN))
+	if (!pid || (order->urgent && obeys != FG_ORDER_DRAIN && obeys != FG_ORDER_DOZE))
 		return;
 	fg_priority_urgent(pid, order->urgent);
 	atomic_store(&slot->post.urgent, order->urgent);
-	poke(keeper);
+	fg_control_child_poke(&keeper->control);
 }
 
 static void obey(struct keeper *keeper, const struct fg_orders_message *order)
@@ -319,14 +240,14 @@ static void obey(struct keeper *keeper, const struct fg_orders_message *order)
 	switch (order->verb) {
 	case FG_ORDERS_PACK:
 		fg_packer_start(&keeper->packer, order);
-		poke(keeper);
+		fg_control_child_poke(&keeper->control);
 		break;
 	case FG_ORDERS_DROP:
 		fg_packer_drop(&keeper->packer, order->plan);
 		break;
 	case FG_ORDERS_SPAWN:
 		spawn(keeper, order);
-		poke(keeper);
+		fg_control_child_poke(&keeper->control);
 		break;
 	case FG_ORDERS_KILL:
 		if (pid)
@@ -334,6 +255,9 @@ static void obey(struct keeper *keeper, const struct fg_orders_message *order)
 		break;
 	case FG_ORDERS_PRIORITY:
 		set_priority(keeper, order, pid);
+		break;
+	case FG_ORDERS_UPGRADE:
+		fg_control_child_upgrade(&keeper->control, order->path);
 		break;
 	default:
 		fg_log(FG_LOG_ERROR, "order.unknown verb=%u", order->verb);
@@ -344,8 +268,7 @@ static void read_orders(struct keeper *keeper)
 {
 	struct fg_orders_message order;
 
-	while (keeper->orders >= 0 &&
-	       recv(keeper->orders, &order, sizeof(order), MSG_DONTWAIT) == sizeof(order))
+	while (fg_control_child_order(&keeper->control, &order))
 		obey(keeper, &order);
 }
 
@@ -363,10 +286,13 @@ static int map_state(struct keeper *keeper)
 		return -errno;
 	}
 	map = mmap(NULL, sizeof(struct fg_state), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (map == MAP_FAILED)
+	if (map == MAP_FAILED) {
+		close(fd);
 		return -errno;
+	}
+	keeper->state_fd = fd;
 	keeper->state = map;
+	keeper->state->boot.layout = FG_STATE_LAYOUT;
 	keeper->state->boot.started_ns = fg_clock_ns();
 	keeper->state->boot.keeper_pid = getpid();
 	return 0;
@@ -380,7 +306,7 @@ static int open_signals(struct keeper *keeper)
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);  /* a terminal that goes away */
+	sigaddset(&set, SIGHUP);  /* reload */
 	signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more */
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
@@ -413,6 +339,18 @@ static void raise_descriptors(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static int start_control(struct keeper *keeper)
+{
+	const struct fg_control_setup setup = {.config = keeper->config,
+					       .state = keeper->state,
+					       .steering = &keeper->steering,
+					       .admin = keeper->admin,
+					       .audit = keeper->audit};
+
+	keeper->audit = -1; /* the child's record owns it now */
+	return fg_control_child_open(&keeper->control, &setup, keeper->state_fd);
+}
+
 static int start(struct keeper *keeper, struct fg_error *error)
 {
 	const struct fg_config *config = keeper->config;
@@ -421,12 +359,17 @@ static int start(struct keeper *keeper, struct fg_error *error)
 
 	if (code)
 		return fg_error_set(error, code, "state page: %s", strerror(-code));
+	keeper->shadow = fg_shadow_map();
+	if (!keeper->shadow)
+		return fg_error_set(error, -ENOMEM, "no memory for shadow rings");
 	fg_packer_init(&keeper->packer, config, keeper->state);
 	raise_descriptors();
 	code = open_signals(keeper);
 	if (code)
 		return fg_error_set(error, code, "signals: %s", strerror(-code));
-	code = fg_admin_listen(config->socket, &keeper->admin, error);
+	code = fg_audit_file(config->audit_log, &keeper->audit, error);
+	if (!code)
+		code = fg_admin_listen(config->socket, config->socket_group, &keeper->admin, error);
 	if (!code)
 		code = open_steering(keeper, error);
 	if (!code)
@@ -464,7 +407,7 @@ static void close_fd(int fd)
 static void stop(struct keeper *keeper)
 {
 	if (keeper->state) {
-		kill_child(keeper->control);
+		fg_control_child_close(&keeper->control);
 		for (uint16_t slot = 0; slot < FG_MAX_SLOTS; slot++)
 			kill_child(keeper->posts[slot].pid);
 		fg_packer_close(&keeper->packer);
@@ -474,28 +417,60 @@ static void stop(struct keeper *keeper)
 	if (keeper->admin >= 0)
 		unlink(keeper->config->socket);
 	close_fd(keeper->admin);
-	close_fd(keeper->orders);
+	close_fd(keeper->audit);
 	close_fd(keeper->signals);
+	if (keeper->shadow)
+		fg_shadow_unmap(keeper->shadow);
 	if (keeper->state)
 		munmap(keeper->state, sizeof(*keeper->state));
+	close_fd(keeper->state_fd);
 }
 
 /* ---- the loop --------------------------------------------------------------------------- */
+
+/* The audit log was rotated, perhaps: what is at its path counts from now on. */
+static void reopen_audit(struct keeper *keeper)
+{
+	struct fg_error error = {""};
+	int audit;
+
+	if (!keeper->config->audit_log[0])
+		return;
+	if (fg_audit_file(keeper->config->audit_log, &audit, &error))
+		fg_log(FG_LOG_ERROR, "audit.reopen reason=\"%s\" next=\"goes on with the old one\"",
+		       error.text);
+	else
+		fg_control_child_audit(&keeper->control, audit);
+}
+
+static void hang_up(struct keeper *keeper)
+{
+	fg_log(FG_LOG_INFO, "reload signal=SIGHUP");
+	reopen_audit(keeper);
+	atomic_fetch_add(&keeper->state->boot.reloads, 1);
+	fg_control_child_poke(&keeper->control);
+}
+
+static void stop_soon(struct keeper *keeper, uint32_t signo)
+{
+	fg_log(FG_LOG_INFO, "stop signal=%s", strsignal((int)signo));
+	keeper->stop_by_ns = keeper->stop_by_ns
+				     ? 1
+				     : fg_clock_ns() + STOP_GRACE_NS +
+					       keeper->config->drain_deadline_ms * 1000000ull;
+	atomic_store(&keeper->state->boot.stopping, 1);
+	fg_control_child_poke(&keeper->control);
+}
 
 static void read_signals(struct keeper *keeper)
 {
 	struct signalfd_siginfo info;
 
 	while (read(keeper->signals, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGCHLD)
-			continue; /* all children are looked at below */
-		fg_log(FG_LOG_INFO, "stop signal=%s", strsignal(info.ssi_signo));
-		keeper->stop_by_ns =
-			keeper->stop_by_ns ? 1
-					   : fg_clock_ns() + STOP_GRACE_NS +
-						     keeper->config->drain_deadline_ms * 1000000ull;
-		atomic_store(&keeper->state->boot.stopping, 1);
-		poke(keeper);
+		if (info.ssi_signo == SIGHUP)
+			hang_up(keeper);
+		else if (info.ssi_signo != SIGCHLD) /* all children are looked at below */
+			stop_soon(keeper, info.ssi_signo);
 	}
 	reap_children(keeper);
 }
@@ -530,17 +505,18 @@ static void tidy(struct keeper *keeper)
 
 static void loop(struct keeper *keeper)
 {
+	bool soon = true;
+
 	while (!finished(keeper)) {
 		struct pollfd polls[] = {
 			{.fd = keeper->signals, .events = POLLIN},
-			{.fd = keeper->orders, .events = POLLIN}, /* -1 is skipped by poll */
+			{.fd = keeper->control.orders, .events = POLLIN}, /* poll skips -1 */
 		};
-		bool soon = keeper->orders < 0 || keeper->stop_by_ns;
 
-		poll(polls, 2, soon ? 50 : 1000);
+		poll(polls, 2, soon || keeper->stop_by_ns ? 50 : 1000);
 		read_signals(keeper);
 		read_orders(keeper);
-		keep_control(keeper);
+		soon = fg_control_child_keep(&keeper->control);
 		fg_packer_expire(&keeper->packer, fg_clock_ns());
 		tidy(keeper);
 	}
@@ -554,7 +530,7 @@ int fg_keeper_run(const struct fg_config *config, struct fg_error *error)
 	if (!keeper)
 		return fg_error_set(error, -ENOMEM, "no memory");
 	keeper->config = config;
-	keeper->signals = keeper->admin = keeper->orders = -1;
+	keeper->signals = keeper->admin = keeper->audit = keeper->state_fd = -1;
 	code = start(keeper, error);
 	if (!code)
 		loop(keeper);

@@ -18,6 +18,8 @@ enum fg_orders_verb {
 	FG_ORDERS_SPAWN,    /* start a worker: slot, cpu, generation (its index in rollout) */
 	FG_ORDERS_KILL,	    /* SIGKILL the worker in slot (it hangs) */
 	FG_ORDERS_PRIORITY, /* slot, urgent: 1 while draining (see keeper.c), 0 otherwise */
+	FG_ORDERS_UPGRADE,  /* path: run this flipgated as control from now on, see takeover.h */
+	FG_ORDERS_AUDIT,    /* keeper to control: the audit log is this descriptor from now on */
 };
 
 struct fg_orders_message {
@@ -32,5 +34,12 @@ struct fg_orders_message {
 	char model[FG_NAME_BYTES];
 	char path[4096]; /* the version's directory, absolute */
 };
+
+/* Sends one message without waiting, with a descriptor unless `fd` is -1; it stays the caller's.
+ * 0 or -errno: -EAGAIN when the other end has too many to read. */
+int fg_orders_send(int socket, const struct fg_orders_message *message, int fd);
+/* The next message. *fd: the caller's, -1: it came without. 0; -EAGAIN: there is none; -EPIPE: the
+ * other end is gone; -EBADMSG: it was no such message and is skipped. */
+int fg_orders_receive(int socket, struct fg_orders_message *message, int *fd);
 
 #endif

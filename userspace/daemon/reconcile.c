@@ -1,10 +1,8 @@
 #include <errno.h>
 #include <linux/membarrier.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,6 +50,15 @@ static const char *describe_end(struct fg_control *control, uint32_t slot)
 	return text;
 }
 
+/* The counters are read one after the other, the one that is raised last first. */
+static uint32_t open_connections(const struct fg_stats *stats)
+{
+	uint64_t closed = atomic_load_explicit(&stats->tcp_closed, memory_order_acquire);
+	uint64_t accepted = atomic_load_explicit(&stats->tcp_accepted, memory_order_relaxed);
+
+	return accepted > closed ? (uint32_t)(accepted - closed) : 0;
+}
+
 /* The keeper counts a death before it clears the pid, and sets the pid of a new worker last: so the
  * pid is read first. */
 static void observe_slot(struct fg_control *control, uint32_t slot)
@@ -66,6 +73,9 @@ static void observe_slot(struct fg_control *control, uint32_t slot)
 	seen->phase = atomic_load_explicit(&state->work.phase, memory_order_acquire);
 	seen->order = atomic_load_explicit(&state->order, memory_order_relaxed);
 	seen->urgent = atomic_load_explicit(&state->post.urgent, memory_order_acquire);
+	seen->watch =
+		fg_state_watch_epoch(atomic_load_explicit(&state->watch, memory_order_relaxed));
+	seen->connections = open_connections(&state->work.stats);
 	seen->spawned_ns = state->post.spawned_ns;
 	seen->heartbeat_ns = atomic_load_explicit(&state->work.heartbeat_ns, memory_order_relaxed);
 	fg_steering_get_slot(control->steering, (uint16_t)slot, &map);
@@ -124,12 +134,15 @@ static void observe(struct fg_control *control, uint64_t now_ns)
 	control->observed.stopping = atomic_load(&control->state->boot.stopping);
 	control->observed.table = control->table;
 	control->observed.store = &control->repository.store;
+	control->observed.rules[0] = &control->state->rules[0];
+	control->observed.rules[1] = &control->state->rules[1];
 	for (i = 0; i < FG_MAX_SLOTS; i++)
 		observe_slot(control, i);
 	for (i = 0; i < FG_STATE_MAX_PLANS; i++)
 		observe_plan(control, i);
 	forget_done(control);
 	observe_flows(control, now_ns);
+	fg_control_compare(control, &control->next, now_ns);
 }
 
 /*
@@ -158,25 +171,87 @@ static void mark_known(struct fg_control *control)
 	}
 }
 
+/* ---- the live table ---- */
+
+void fg_control_note_table(struct fg_control *control, const struct fg_table *table, uint64_t slots)
+{
+	uint16_t *positions = control->observed.positions;
+	uint32_t i;
+
+	control->live = *table;
+	control->table = slots;
+	memset(positions, 0, sizeof(control->observed.positions));
+	for (i = 0; i < FG_TABLE_PRIME; i++)
+		if (table->slot[i] < FG_MAX_SLOTS)
+			positions[table->slot[i]]++;
+}
+
+/* A canary's weight can be so small that the table has no place for all its workers: then the next
+ * step makes the table anew, of all that it should be made of. */
+static uint64_t named_by(const struct fg_table *table)
+{
+	uint64_t slots = 0;
+	uint32_t i;
+
+	for (i = 0; i < FG_TABLE_PRIME; i++)
+		if (table->slot[i] < FG_MAX_SLOTS)
+			slots |= 1ull << table->slot[i];
+	return slots;
+}
+
+static uint64_t slots_of(const struct fg_rollout_generation *generation)
+{
+	uint64_t slots = 0;
+	uint32_t i;
+
+	for (i = 0; generation && i < generation->worker_count; i++)
+		slots |= 1ull << generation->slots[i];
+	return slots;
+}
+
+bool fg_control_flipped(const struct fg_control *control, const struct fg_rollout *rollout)
+{
+	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
+	const struct fg_rollout_generation *canary = fg_rollout_find(rollout, FG_GENERATION_CANARY);
+
+	return live && rollout->flip.generation == live->id && control->table &&
+	       !(control->table & ~(slots_of(live) | slots_of(canary)));
+}
+
+/* Of the canary's positions, as a weight: the present step's where that gives as many. */
+static uint32_t weight_of(const struct fg_control *control, const struct fg_rollout *rollout)
+{
+	uint64_t slots = slots_of(fg_rollout_find(rollout, FG_GENERATION_CANARY));
+	uint32_t step = fg_canary_weight(&rollout->canary);
+	uint32_t i, named = 0;
+
+	for (i = 0; i < FG_MAX_SLOTS; i++)
+		if (slots & 1ull << i)
+			named += control->observed.positions[i];
+	if (fg_maglev_share(step) == named)
+		return step;
+	return (named * FG_CANARY_WHOLE + FG_TABLE_PRIME / 2) / FG_TABLE_PRIME;
+}
+
 /* The kernel knows which table is live; where it does not tell (control died within a flip), no
  * slot counts as named, and the first step flips again. */
 void fg_control_adopt(struct fg_control *control)
 {
+	struct fg_rollout_flip before;
 	struct fg_table table;
-	uint32_t i;
 
 	if (fg_steering_table(control->steering, FG_CONTROL_SERVICE, &table))
 		return;
-	for (i = 0; i < FG_TABLE_PRIME; i++)
-		if (table.slot[i] < FG_MAX_SLOTS)
-			control->table |= 1ull << table.slot[i];
-	control->table_serial = table.serial;
+	fg_control_note_table(control, &table, named_by(&table));
 	if (!atomic_load(&control->state->boot.ready_ns))
 		atomic_store(&control->state->boot.ready_ns, fg_clock_ns());
 	control->next = *fg_rollout_current(&control->state->rollout);
 	if (control->next.flip.serial != table.serial) {
-		fg_rollout_note_flip(&control->next, table.serial, 0, 0);
+		before = control->next.flip;
+		fg_rollout_note_flip(&control->next, table.serial,
+				     weight_of(control, &control->next), 0, 0);
 		fg_control_publish(control);
+		fg_control_tell_flip(control, &before, &control->next);
 	}
 }
 
@@ -194,6 +269,14 @@ static bool sent_already(struct fg_control *control, const struct fg_rollout_act
 	sent->hash = hash;
 	sent->at_ns = now_ns;
 	return false;
+}
+
+/* A shadow's worker is not pinned: it runs wherever no worker does, see worker.h. */
+static int32_t cpu_of(const struct fg_control *control, const struct fg_rollout_action *action)
+{
+	if (control->next.generations[action->index].shadow)
+		return -1;
+	return control->config->worker_cpus[action->worker];
 }
 
 static int send_order(struct fg_control *control, const struct fg_rollout_action *action)
@@ -221,7 +304,7 @@ static int send_order(struct fg_control *control, const struct fg_rollout_action
 	case FG_ROLLOUT_SPAWN:
 		message.verb = FG_ORDERS_SPAWN;
 		message.generation = action->index;
-		message.cpu = control->config->worker_cpus[action->worker];
+		message.cpu = cpu_of(control, action);
 		break;
 	case FG_ROLLOUT_KILL:
 		message.verb = FG_ORDERS_KILL;
@@ -231,10 +314,9 @@ static int send_order(struct fg_control *control, const struct fg_rollout_action
 		message.verb = FG_ORDERS_PRIORITY;
 		message.urgent = action->value;
 	}
-	if (send(control->orders, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-		return 0;
-	code = -errno;
-	forget_sent(control, action->verb, order_index(action));
+	code = fg_orders_send(control->orders, &message, -1);
+	if (code)
+		forget_sent(control, action->verb, order_index(action));
 	return code;
 }
 
@@ -249,46 +331,81 @@ static uint32_t list_slots(uint64_t mask, uint16_t slots[FG_MAX_SLOTS])
 }
 
 /* The same seed in all tables of this keeper: a worker that leaves and comes back gets its
- * positions back. */
-static int flip(struct fg_control *control, uint64_t slots)
+ * positions back, and a flow that is in a canary at one weight is in at the next. */
+static void build_table(const struct fg_control *control, const struct fg_rollout_action *action,
+			uint32_t serial, struct fg_table *table)
 {
-	uint32_t serial = control->table_serial, count;
-	uint16_t list[FG_MAX_SLOTS];
-	struct fg_table table;
-	uint64_t took_ns = 0, at_ns = 0;
-	int code;
+	uint32_t seed = control->steering->config.hash_seed ^ TABLE_SEED_SALT;
+	uint16_t slots[FG_MAX_SLOTS];
+	struct fg_table canary;
 
-	if (serial < control->next.flip.serial)
-		serial = control->next.flip.serial;
-	count = list_slots(slots, list);
-	fg_maglev_build(&table, serial + 1, control->steering->config.hash_seed ^ TABLE_SEED_SALT,
-			list, count);
-	code = fg_steering_flip(control->steering, FG_CONTROL_SERVICE, &table, &took_ns, &at_ns);
+	fg_maglev_build(table, serial, seed, slots, list_slots(action->slots, slots));
+	if (!action->canary)
+		return;
+	fg_maglev_build(&canary, serial, seed, slots, list_slots(action->canary, slots));
+	fg_maglev_mix(table, table, &canary, action->value);
+}
+
+/* `slots`: what it was made of. */
+static int put_table(struct fg_control *control, const struct fg_table *table, uint64_t slots,
+		     uint32_t weight)
+{
+	const struct fg_rollout_flip before = control->next.flip;
+	uint64_t took_ns = 0, at_ns = 0;
+	int code = fg_steering_flip(control->steering, FG_CONTROL_SERVICE, table, &took_ns, &at_ns);
+
 	if (code)
 		return code;
-	control->table = slots;
-	control->table_serial = serial + 1;
-	fg_rollout_note_flip(&control->next, serial + 1, at_ns, took_ns);
+	fg_control_note_table(control, table, slots);
+	fg_rollout_note_flip(&control->next, table->serial, weight, at_ns, took_ns);
 	fg_control_publish(control);
 	if (!atomic_load(&control->state->boot.ready_ns))
 		atomic_store(&control->state->boot.ready_ns, at_ns);
-	fg_log(FG_LOG_INFO, "flip serial=%u generation=%u from=%u workers=%u took_us=%.1f",
-	       serial + 1, control->next.flip.generation, control->next.flip.from, count,
-	       (double)took_ns / 1000);
+	fg_control_tell_flip(control, &before, &control->next);
 	return 0;
+}
+
+static uint32_t next_serial(const struct fg_control *control)
+{
+	uint32_t noted = control->next.flip.serial;
+
+	return (control->live.serial > noted ? control->live.serial : noted) + 1;
+}
+
+static int flip(struct fg_control *control, const struct fg_rollout_action *action)
+{
+	struct fg_table table;
+
+	build_table(control, action, next_serial(control), &table);
+	return put_table(control, &table, action->slots | action->canary, action->value);
 }
 
 static int fence(struct fg_control *control)
 {
 	int code = fg_steering_fence(control->steering, FG_CONTROL_SERVICE);
+	struct fg_table table;
 
 	/* Nobody knows which table is live: a flip waits for the same grace period, and without a
 	 * worker to flip to, membarrier(2) does. */
 	if (code != -ENOENT)
 		return code;
-	if (control->table)
-		return flip(control, control->table);
-	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) ? -errno : 0;
+	if (!control->table)
+		return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) ? -errno : 0;
+	table = control->live;
+	table.serial = next_serial(control);
+	return put_table(control, &table, control->table, control->next.flip.weight);
+}
+
+/* What the slot's worker watches, in one word. */
+static void watch(struct fg_control *control, const struct fg_rollout_action *action)
+{
+	uint64_t word = 0;
+
+	if (action->value)
+		word = fg_state_watch(fg_wire_model(action->model), (uint16_t)action->value,
+				      (uint16_t)action->weight);
+	atomic_store_explicit(&control->state->slots[action->slot].watch, word,
+			      memory_order_release);
 }
 
 static int act(struct fg_control *control, const struct fg_rollout_action *action)
@@ -302,9 +419,12 @@ static int act(struct fg_control *control, const struct fg_rollout_action *actio
 		return fg_steering_set_slot(control->steering, (uint16_t)action->slot,
 					    action->generation, action->value);
 	case FG_ROLLOUT_FLIP:
-		return flip(control, action->slots);
+		return flip(control, action);
 	case FG_ROLLOUT_FENCE:
 		return fence(control);
+	case FG_ROLLOUT_WATCH:
+		watch(control, action);
+		return 0;
 	default:
 		return send_order(control, action);
 	}
@@ -327,56 +447,13 @@ static int act_all(struct fg_control *control)
 
 /* ---- stepping ---- */
 
-static void log_generation(const struct fg_rollout_generation *generation, const char *phase)
-{
-	char models[512];
-	size_t used = 0;
-	uint32_t i;
-
-	models[0] = '\0';
-	for (i = 0; i < generation->entry_count && used < sizeof(models) - 1; i++)
-		used += (size_t)snprintf(models + used, sizeof(models) - used, "%s%s:%" PRIu64,
-					 i ? "," : "", generation->entries[i].model,
-					 generation->entries[i].version);
-	fg_log(FG_LOG_INFO, "generation id=%u phase=%s models=%s", generation->id, phase, models);
-}
-
-static void log_failures(const struct fg_rollout_model *before, const struct fg_rollout_model *now)
-{
-	uint32_t i;
-
-	for (i = 0; i < FG_ROLLOUT_MAX_FAILURES; i++)
-		if (now->failures[i].version &&
-		    memcmp(&before->failures[i], &now->failures[i], sizeof(now->failures[i])))
-			fg_log(FG_LOG_ERROR,
-			       "version.failed model=%s version=%" PRIu64 " reason=\"%s\"",
-			       now->name, now->failures[i].version, now->failures[i].error);
-}
-
-static void log_changes(const struct fg_rollout *before, const struct fg_rollout *now)
-{
-	uint32_t i;
-
-	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++) {
-		const struct fg_rollout_generation *was = &before->generations[i];
-		const struct fg_rollout_generation *is = &now->generations[i];
-
-		if (was->phase && was->id != is->id)
-			log_generation(was, "ended");
-		if (is->phase && (is->phase != was->phase || is->id != was->id))
-			log_generation(is, fg_generation_phase_name(is->phase));
-	}
-	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
-		log_failures(&before->models[i], &now->models[i]);
-}
-
 bool fg_control_publish(struct fg_control *control)
 {
 	const struct fg_rollout *current = fg_rollout_current(&control->state->rollout);
 
 	if (!memcmp(current, &control->next, sizeof(*current)))
 		return false;
-	log_changes(current, &control->next);
+	fg_control_tell(control, current, &control->next);
 	fg_rollout_publish(&control->state->rollout, &control->next);
 	return true;
 }
@@ -393,7 +470,7 @@ uint64_t fg_control_reconcile(struct fg_control *control)
 		now_ns = fg_clock_ns();
 		control->next = *fg_rollout_current(&control->state->rollout);
 		observe(control, now_ns);
-		fg_rollout_step(&control->next, &control->observed, &control->rules, now_ns,
+		fg_rollout_step(&control->next, &control->observed, &control->pace, now_ns,
 				&control->actions);
 		changed = fg_control_publish(control);
 		if (act_all(control))

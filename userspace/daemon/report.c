@@ -3,7 +3,7 @@
 #include "userspace/protocol/wire.h"
 #include "userspace/shared/clock.h"
 
-#define MAX_SHOWN (FG_STORE_MAX_VERSIONS + FG_ROLLOUT_MAX_GENERATIONS)
+#define MAX_SHOWN (FG_STORE_MAX_VERSIONS + FG_ROLLOUT_MAX_GENERATIONS * FG_ROLLOUT_MAX_MODELS)
 
 static double seconds(uint64_t from_ns, uint64_t to_ns)
 {
@@ -22,10 +22,46 @@ static uint64_t count(const _Atomic uint64_t *counter)
 
 /* ---- generations ---- */
 
-static json_t *report_generation(const struct fg_rollout_generation *generation,
+/* What the generation's workers count, added up. */
+struct load {
+	uint64_t requests, answered, connections;
+};
+
+/* Answers are read before requests: what is in flight is never below 0. */
+static struct load load_of(const struct fg_control *control,
+			   const struct fg_rollout_generation *generation)
+{
+	struct load load = {0, 0, 0};
+	uint32_t i, status;
+
+	for (i = 0; i < generation->worker_count; i++) {
+		const struct fg_stats *stats =
+			&control->state->slots[generation->slots[i]].work.stats;
+
+		for (status = 0; status < FG_STATUS_COUNT; status++)
+			load.answered += count(&stats->status[status]);
+		load.requests += count(&stats->requests);
+		load.connections += control->observed.slots[generation->slots[i]].connections;
+	}
+	return load;
+}
+
+static json_t *report_drain(const struct fg_control *control, uint64_t since_ns, uint64_t now_ns)
+{
+	double deadline_s = control->pace.drain_deadline_ms / 1e3;
+	double left_s = deadline_s - seconds(since_ns, now_ns);
+
+	return json_pack("{s:f,s:f}", "deadline_s", deadline_s, "left_s", left_s > 0 ? left_s : 0);
+}
+
+static json_t *report_generation(const struct fg_control *control,
+				 const struct fg_rollout_flip *flip,
+				 const struct fg_rollout_generation *generation,
 				 const uint32_t flows[FG_MAX_SLOTS], uint64_t now_ns)
 {
-	json_t *slots = json_array(), *models = json_array();
+	struct load load = load_of(control, generation);
+	uint64_t in_flight = load.requests > load.answered ? load.requests - load.answered : 0;
+	json_t *slots = json_array(), *report;
 	json_int_t total = 0;
 	uint32_t i;
 
@@ -33,28 +69,31 @@ static json_t *report_generation(const struct fg_rollout_generation *generation,
 		json_array_append_new(slots, number(generation->slots[i]));
 		total += flows[generation->slots[i]];
 	}
-	for (i = 0; i < generation->entry_count; i++) {
-		const struct fg_rollout_entry *entry = &generation->entries[i];
-
-		json_array_append_new(models, json_pack("{s:s,s:I,s:b}", "model", entry->model,
-							"version", (json_int_t)entry->version,
-							"default", (int)entry->is_default));
-	}
-	return json_pack("{s:I,s:s,s:f,s:I,s:o,s:o}", "id", (json_int_t)generation->id, "phase",
-			 fg_generation_phase_name(generation->phase), "since_s",
-			 seconds(generation->since_ns, now_ns), "flows", total, "slots", slots,
-			 "models", models);
+	report = json_pack("{s:I,s:s,s:f,s:I,s:I,s:I,s:I,s:f,s:o,s:o}", "id",
+			   (json_int_t)generation->id, "phase",
+			   fg_generation_phase_name(generation->phase), "since_s",
+			   seconds(generation->since_ns, now_ns), "flows", total, "connections",
+			   (json_int_t)load.connections, "requests", (json_int_t)load.requests,
+			   "in_flight", (json_int_t)in_flight, "weight",
+			   fg_control_weight(flip, generation), "slots", slots, "models",
+			   fg_control_report_entries(generation));
+	if (generation->phase == FG_GENERATION_DRAINING)
+		json_object_set_new(report, "drain",
+				    report_drain(control, generation->since_ns, now_ns));
+	return report;
 }
 
-static json_t *report_generations(const struct fg_rollout *rollout,
-				  const uint32_t flows[FG_MAX_SLOTS], uint64_t now_ns)
+static json_t *report_generations(const struct fg_control *control,
+				  const struct fg_rollout *rollout, uint64_t now_ns)
 {
+	uint32_t flows[FG_MAX_SLOTS] = {0}, i;
 	json_t *list = json_array();
-	uint32_t i;
 
+	fg_steering_flows(control->steering, flows);
 	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++)
 		if (rollout->generations[i].phase != FG_GENERATION_NONE)
-			json_array_append_new(list, report_generation(&rollout->generations[i],
+			json_array_append_new(list, report_generation(control, &rollout->flip,
+								      &rollout->generations[i],
 								      flows, now_ns));
 	return list;
 }
@@ -70,23 +109,25 @@ static const char *work_phase_name(uint32_t phase)
 
 static const char *order_name(uint32_t order)
 {
-	static const char *const names[] = {"wait", "serve", "drain", "finish"};
+	static const char *const names[] = {"wait", "serve", "drain", "finish", "doze", "shadow"};
 
 	return order < sizeof(names) / sizeof(names[0]) ? names[order] : "?";
 }
 
-static json_t *report_statuses(const struct fg_stats *stats)
+/* `brief`: those that were ever answered. */
+static json_t *report_statuses(const struct fg_stats *stats, bool brief)
 {
 	json_t *statuses = json_object();
 	uint32_t i;
 
 	for (i = 0; i < FG_STATUS_COUNT; i++)
-		json_object_set_new(statuses, fg_status_name((uint8_t)i),
-				    number(count(&stats->status[i])));
+		if (!brief || count(&stats->status[i]))
+			json_object_set_new(statuses, fg_status_name((uint8_t)i),
+					    number(count(&stats->status[i])));
 	return statuses;
 }
 
-static json_t *report_worker(const struct fg_state_slot *state, uint32_t slot)
+static json_t *report_worker(const struct fg_state_slot *state, uint32_t slot, bool brief)
 {
 	const struct fg_stats *stats = &state->work.stats;
 	const struct {
@@ -99,6 +140,10 @@ static json_t *report_worker(const struct fg_state_slot *state, uint32_t slot)
 		{"batches", count(&stats->batches)},
 		{"xsk_received", count(&stats->xsk_received)},
 		{"udp_received", count(&stats->udp_received)},
+		{"tcp_received", count(&stats->tcp_received)},
+		{"tcp_accepted", count(&stats->tcp_accepted)},
+		{"tcp_closed", count(&stats->tcp_closed)},
+		{"tcp_refused", count(&stats->tcp_refused)},
 		{"not_ours", count(&stats->not_ours)},
 		{"send_failed", count(&stats->send_failed)},
 		{"sleeps", count(&stats->sleeps)},
@@ -116,18 +161,19 @@ static json_t *report_worker(const struct fg_state_slot *state, uint32_t slot)
 			   order_name(atomic_load(&state->order)));
 	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		json_object_set_new(worker, numbers[i].name, number(numbers[i].value));
-	json_object_set_new(worker, "statuses", report_statuses(stats));
+	json_object_set_new(worker, "statuses", report_statuses(stats, brief));
 	return worker;
 }
 
-static json_t *report_workers(const struct fg_state *state)
+static json_t *report_workers(const struct fg_state *state, bool brief)
 {
 	json_t *list = json_array();
 	uint32_t slot;
 
 	for (slot = 0; slot < FG_MAX_SLOTS; slot++)
 		if (atomic_load(&state->slots[slot].post.pid))
-			json_array_append_new(list, report_worker(&state->slots[slot], slot));
+			json_array_append_new(list,
+					      report_worker(&state->slots[slot], slot, brief));
 	return list;
 }
 
@@ -148,31 +194,63 @@ static const struct fg_state_plan *find_plan(const struct fg_control *control, c
 	return NULL;
 }
 
+static const char *holder_state(const struct fg_rollout_generation *holder)
+{
+	switch (holder->phase) {
+	case FG_GENERATION_LIVE:
+		return "live";
+	case FG_GENERATION_CANARY:
+		return "canary";
+	case FG_GENERATION_SHADOW:
+		return "shadow";
+	default:
+		return "kept";
+	}
+}
+
+/* What the live generation says of a version: is it the default, and its labels. */
+static void add_names(json_t *report, const struct fg_rollout_generation *live, const char *model,
+		      uint64_t version)
+{
+	const struct fg_rollout_entry *entry =
+		live ? fg_rollout_version(live, model, version) : NULL;
+
+	json_object_set_new(report, "default", json_boolean(entry && entry->is_default));
+	json_object_set_new(report, "labels", fg_control_report_labels(entry));
+}
+
 static json_t *report_version(const struct fg_control *control, const char *model, uint64_t version)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 	const struct fg_rollout_generation *holder = fg_wanted_holder(rollout, model, version);
 	const struct fg_state_plan *plan = find_plan(control, model, version);
+	const struct fg_store_version *found =
+		fg_store_version(&control->repository.store, model, version);
 	const struct fg_rollout_failure *failure = NULL;
 	uint32_t phase = plan ? atomic_load(&plan->phase) : (uint32_t)FG_PLAN_FREE;
 	const char *state = "new";
+	json_t *report;
 	uint32_t i;
 
 	for (i = 0; i < FG_ROLLOUT_MAX_MODELS && !failure; i++)
 		if (!strcmp(rollout->models[i].name, model))
 			failure = fg_wanted_failure(&rollout->models[i], version, 0);
 	if (holder)
-		state = holder->phase == FG_GENERATION_LIVE ? "live" : "kept";
+		state = holder_state(holder);
 	else if (failure)
 		state = "failed";
 	else if (phase == FG_PLAN_PACKING)
 		state = "packing";
 	else if (phase == FG_PLAN_READY)
 		state = "packed";
-	return json_pack("{s:I,s:s,s:s,s:I,s:f}", "version", (json_int_t)version, "state", state,
-			 "error", failure ? failure->error : "", "plan_bytes",
-			 (json_int_t)(phase == FG_PLAN_READY ? plan->bytes : 0), "pack_ms",
-			 phase == FG_PLAN_READY ? (double)plan->pack_ns / 1e6 : 0.0);
+	else if (found && !found->complete)
+		state = "copying";
+	report = json_pack("{s:I,s:s,s:s,s:I,s:f}", "version", (json_int_t)version, "state", state,
+			   "error", failure ? failure->error : "", "plan_bytes",
+			   (json_int_t)(phase == FG_PLAN_READY ? plan->bytes : 0), "pack_ms",
+			   phase == FG_PLAN_READY ? (double)plan->pack_ns / 1e6 : 0.0);
+	add_names(report, fg_rollout_find(rollout, FG_GENERATION_LIVE), model, version);
+	return report;
 }
 
 static void add_version(uint64_t versions[MAX_SHOWN], uint32_t *used, uint64_t version)
@@ -193,20 +271,19 @@ static json_t *report_versions(const struct fg_control *control, const char *mod
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 	const struct fg_store_model *found = fg_store_find(&control->repository.store, model);
-	const struct fg_rollout_entry *entry;
 	uint64_t versions[MAX_SHOWN];
-	uint32_t i, used = 0;
+	uint32_t i, k, used = 0;
 	json_t *list = json_array();
 
 	for (i = 0; found && i < found->count; i++)
 		if (i + limit >= found->count)
 			add_version(versions, &used, found->versions[i].version);
 	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++) {
-		if (rollout->generations[i].phase == FG_GENERATION_NONE)
-			continue;
-		entry = fg_rollout_entry(&rollout->generations[i], model);
-		if (entry)
-			add_version(versions, &used, entry->version);
+		const struct fg_rollout_generation *generation = &rollout->generations[i];
+
+		for (k = 0; generation->phase && k < generation->entry_count; k++)
+			if (!strcmp(generation->entries[k].model, model))
+				add_version(versions, &used, generation->entries[k].version);
 	}
 	for (i = 0; i < used; i++)
 		json_array_append_new(list, report_version(control, model, versions[i]));
@@ -217,6 +294,7 @@ static json_t *report_models(const struct fg_control *control, uint32_t limit)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
+	const struct fg_rules *rules = fg_control_rules(control, rollout);
 	const struct fg_rollout_entry *entry;
 	json_t *list = json_array();
 	uint64_t wanted;
@@ -228,8 +306,7 @@ static json_t *report_models(const struct fg_control *control, uint32_t limit)
 		if (!model->name[0])
 			continue;
 		entry = live ? fg_rollout_entry(live, model->name) : NULL;
-		wanted = fg_wanted_version(rollout, &control->repository.store,
-					   control->rules.manual, model);
+		wanted = fg_wanted_version(rollout, &control->repository.store, rules, model);
 		json_array_append_new(list,
 				      json_pack("{s:s,s:I,s:I,s:o}", "model", model->name, "live",
 						(json_int_t)(entry ? entry->version : 0), "wanted",
@@ -271,17 +348,26 @@ static json_t *report_counters(const struct fg_steering *steering,
 	return counters;
 }
 
-static json_t *report_listen(const struct fg_config *config)
+static json_t *report_listen(const struct sockaddr_storage *listen, uint32_t listen_count)
 {
 	json_t *list = json_array();
 	char text[64];
 	uint32_t i;
 
-	for (i = 0; i < config->listen_count; i++)
-		json_array_append_new(list,
-				      json_string(fg_config_format_address(&config->listen[i], text,
-									   sizeof(text))));
+	for (i = 0; i < listen_count; i++)
+		json_array_append_new(list, json_string(fg_config_format_address(&listen[i], text,
+										 sizeof(text))));
 	return list;
+}
+
+/* Which program control is, and what came of the last attempt to make it another. */
+static json_t *report_control(const struct fg_control *control)
+{
+	const struct fg_state_boot *boot = &control->state->boot;
+	uint32_t upgrades = atomic_load_explicit(&boot->upgrades, memory_order_acquire);
+
+	return json_pack("{s:s,s:s,s:I,s:s}", "program", control->program, "version", FG_VERSION,
+			 "upgrades", (json_int_t)upgrades, "upgrade_error", boot->upgrade_error);
 }
 
 static json_t *report_service(const struct fg_control *control, uint64_t now_ns)
@@ -291,35 +377,47 @@ static json_t *report_service(const struct fg_control *control, uint64_t now_ns)
 	struct fg_state_boot *boot = &control->state->boot;
 	uint64_t ready_ns = atomic_load(&boot->ready_ns);
 
-	return json_pack("{s:b,s:s,s:s,s:b,s:f,s:f,s:s,s:s,s:s,s:I,s:o,s:s,s:s,s:I,s:I,s:I,s:I}",
-			 "ok", 1, "version", FG_VERSION, "service", config->name, "ready",
-			 ready_ns && !atomic_load(&boot->stopping), "uptime_s",
-			 seconds(boot->started_ns, now_ns), "ready_after_ms",
-			 seconds(boot->started_ns, ready_ns) * 1e3, "mode",
-			 fg_mode_name(boot->mode), "mode_reason", boot->mode_reason, "interface",
-			 boot->interface, "queues", (json_int_t)boot->queues, "listen",
-			 report_listen(config), "policy",
-			 control->rules.manual ? "manual" : "latest", "poll",
-			 polls[config->poll % 3], "flow_idle_ms", (json_int_t)config->flow_idle_ms,
-			 "keeper_pid", (json_int_t)boot->keeper_pid, "control_pid",
-			 (json_int_t)atomic_load(&boot->control_pid), "control_restarts",
-			 (json_int_t)atomic_load(&boot->control_restarts));
+	return json_pack(
+		"{s:b,s:s,s:s,s:b,s:f,s:f,s:s,s:s,s:s,s:I,s:o,s:o,s:s,s:s,s:I,s:I,s:I,s:I}", "ok",
+		1, "version", FG_VERSION, "service", config->name, "ready",
+		ready_ns && !atomic_load(&boot->stopping), "uptime_s",
+		seconds(boot->started_ns, now_ns), "ready_after_ms",
+		seconds(boot->started_ns, ready_ns) * 1e3, "mode", fg_mode_name(boot->mode),
+		"mode_reason", boot->mode_reason, "interface", boot->interface, "queues",
+		(json_int_t)boot->queues, "listen",
+		report_listen(config->listen, config->listen_count), "listen_tcp",
+		report_listen(config->listen_tcp, config->listen_tcp_count), "policy",
+		config->policy == FG_POLICY_MANUAL ? "manual" : "latest", "poll",
+		polls[config->poll % 3], "flow_idle_ms", (json_int_t)config->flow_idle_ms,
+		"keeper_pid", (json_int_t)boot->keeper_pid, "control_pid",
+		(json_int_t)atomic_load(&boot->control_pid), "control_restarts",
+		(json_int_t)atomic_load(&boot->control_restarts));
 }
 
 json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_t now_ns)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 	json_t *report = report_service(control, now_ns);
-	uint32_t flows[FG_MAX_SLOTS] = {0};
+	const struct {
+		const char *name;
+		json_t *value;
+	} parts[] = {
+		{"control", report_control(control)},
+		{"generations", report_generations(control, rollout, now_ns)},
+		{"workers", report_workers(control->state, !versions)},
+		{"models", report_models(control, versions)},
+		{"canary", fg_control_report_canary(control, now_ns)},
+		{"shadow", fg_control_report_shadow(control)},
+		{"reload", fg_control_report_reload(&rollout->trial)},
+		{"rules", versions ? fg_control_report_rules(fg_control_rules(control, rollout))
+				   : json_null()},
+		{"flips", report_flips(&rollout->flip)},
+		{"counters", report_counters(control->steering, &control->state->boot.drops)},
+		{"audit", json_pack("{s:s,s:I}", "path", control->config->audit_log, "lost",
+				    (json_int_t)count(&control->state->control.audit_lost))},
+	};
 
-	if (!report)
-		return NULL;
-	fg_steering_flows(control->steering, flows);
-	json_object_set_new(report, "generations", report_generations(rollout, flows, now_ns));
-	json_object_set_new(report, "workers", report_workers(control->state));
-	json_object_set_new(report, "models", report_models(control, versions));
-	json_object_set_new(report, "flips", report_flips(&rollout->flip));
-	json_object_set_new(report, "counters",
-			    report_counters(control->steering, &control->state->boot.drops));
+	for (uint32_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		json_object_set_new(report, parts[i].name, parts[i].value);
 	return report;
 }

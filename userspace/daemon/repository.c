@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
-#include "models/model_files.h"
+#include "userspace/daemon/fingerprint.h"
 #include "userspace/daemon/repository.h"
 #include "userspace/protocol/wire.h"
 #include "userspace/shared/log.h"
@@ -27,9 +27,12 @@
 /* One look at the disk. */
 struct look {
 	struct fg_repository *repository;
+	const struct fg_rules *rules;
 	const struct fg_rollout *rollout;
 	uint64_t now_ns;  /* CLOCK_MONOTONIC */
 	uint64_t wall_ns; /* CLOCK_REALTIME, as in file times */
+	uint32_t failing_count;
+	uint64_t failing[FG_REPOSITORY_MAX_BASES];
 	uint32_t watch_count;
 	bool unwatched; /* a watch could not be set */
 	int watches[FG_REPOSITORY_MAX_WATCHES];
@@ -86,69 +89,72 @@ static void refuse(struct fg_repository *repository, const char *model, const ch
 		fg_log(FG_LOG_WARN, "repository.ignored name=\"%s\" reason=\"%s\"", path, why);
 }
 
-/* ---- versions ---- */
+/* ---- places ---- */
 
-static void watch(struct look *look, const char *path)
+/* The model's own rules; NULL: it is one of the repository's folders, if anything. */
+static const struct fg_rules_model *own_rules(const struct fg_rules *rules, const char *model)
 {
-	int wd = inotify_add_watch(look->repository->inotify, path, WATCHED);
+	const struct fg_rules_model *found = fg_rules_find(rules, model);
 
-	if (wd < 0)
-		look->unwatched |= errno != ENOENT && errno != ENOTDIR;
-	else if (look->watch_count < FG_REPOSITORY_MAX_WATCHES)
+	return found == &rules->defaults ? NULL : found;
+}
+
+/* Where the model's versions lie. False: nowhere, the rules do not know it. */
+static bool model_path(const struct fg_rules *rules, const char *model, char *path, size_t size)
+{
+	const struct fg_rules_model *own = own_rules(rules, model);
+
+	if (own)
+		return snprintf(path, size, "%s", own->path) < (int)size;
+	return rules->repository[0] &&
+	       snprintf(path, size, "%s/%s", rules->repository, model) < (int)size;
+}
+
+static bool contains(const uint64_t *hashes, uint32_t count, uint64_t hash)
+{
+	uint32_t i;
+
+	for (i = 0; i < count; i++)
+		if (hashes[i] == hash)
+			return true;
+	return false;
+}
+
+/* A base was read, or not (-errno): only what changed is logged. */
+static void note_base(struct look *look, const char *path, int code)
+{
+	const struct fg_repository *repository = look->repository;
+	const uint64_t hash = XXH64(path, strlen(path), 0);
+	const bool was = contains(repository->failing, repository->failing_count, hash);
+
+	if (contains(look->failing, look->failing_count, hash))
+		return; /* two models share it */
+	if (code)
+		look->failing[look->failing_count++] = hash;
+	if (code && !was)
+		fg_log(FG_LOG_WARN, "repository.trouble path=\"%s\" reason=\"%s\"", path,
+		       strerror(-code));
+	else if (!code && was)
+		fg_log(FG_LOG_INFO, "repository.well path=\"%s\"", path);
+}
+
+static void watch(void *context, const char *path)
+{
+	struct look *look = context;
+	int wd;
+
+	if (look->watch_count == FG_REPOSITORY_MAX_WATCHES) {
+		look->unwatched = true;
+		return;
+	}
+	wd = inotify_add_watch(look->repository->inotify, path, WATCHED);
+	if (wd < 0) /* what is not there, or may not be read, is not watched either */
+		look->unwatched |= errno == ENOSPC || errno == ENOMEM;
+	else
 		look->watches[look->watch_count++] = wd;
 }
 
-static uint64_t file_ns(struct timespec time)
-{
-	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
-}
-
-static uint64_t hash_file(const char *name, const struct stat *info)
-{
-	const uint64_t words[] = {info->st_ino, (uint64_t)info->st_size, file_ns(info->st_mtim),
-				  info->st_mode & S_IFMT};
-
-	return XXH64(words, sizeof(words), XXH64(name, strlen(name), 0));
-}
-
-static bool is_model(const char *name)
-{
-#define IS_NAME(file) || !strcmp(name, file)
-	return false FG_MODEL_FILES(IS_NAME);
-#undef IS_NAME
-}
-
-/*
- * Sums a hash over the files, so that their order does not matter. Returns false when there is no
- * model file: such a directory is not a version (yet). *changed_ns: the newest change, wall clock.
- */
-static bool fingerprint(const char *path, uint64_t *sum, uint64_t *changed_ns)
-{
-	DIR *dir = opendir(path);
-	struct dirent *entry;
-	struct stat info;
-	bool model = false;
-
-	if (!dir)
-		return false;
-	if (fstat(dirfd(dir), &info)) {
-		closedir(dir);
-		return false;
-	}
-	*sum = info.st_ino;
-	*changed_ns = file_ns(info.st_mtim);
-	while ((entry = readdir(dir))) {
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
-		    fstatat(dirfd(dir), entry->d_name, &info, 0))
-			continue;
-		*sum += hash_file(entry->d_name, &info);
-		if (file_ns(info.st_ctim) > *changed_ns)
-			*changed_ns = file_ns(info.st_ctim);
-		model |= is_model(entry->d_name) && S_ISREG(info.st_mode);
-	}
-	closedir(dir);
-	return model;
-}
+/* ---- versions ---- */
 
 /* Before this look: the same files, seen since when, complete or not. */
 static void compare(struct look *look, const char *model, struct fg_store_version *version,
@@ -166,33 +172,64 @@ static void compare(struct look *look, const char *model, struct fg_store_versio
 		version->complete = true;
 }
 
-/* Inserts by version; where there is no room, the lowest goes. */
+/* Does the configuration speak of this very version? */
+static bool is_named(const struct fg_rules_model *rules, uint64_t version)
+{
+	uint32_t i;
+
+	for (i = 0; rules->policy == FG_RULES_SPECIFIC && i < rules->count; i++)
+		if (rules->versions[i] == version)
+			return true;
+	for (i = 0; i < rules->label_count; i++)
+		if (rules->labels[i].version == version)
+			return true;
+	return false;
+}
+
+/* Makes room for `version` where there is none. The newest stay, and those that the rules name,
+ * which are far fewer than there is room for. False: `version` itself is the one to go. */
+static bool make_room(struct look *look, struct fg_store_model *model, uint64_t version)
+{
+	const struct fg_rules_model *rules = fg_rules_find(look->rules, model->name);
+	uint32_t at = 0;
+
+	if (model->count < FG_STORE_MAX_VERSIONS)
+		return true;
+	refuse(look->repository, model->name, "",
+	       "more versions than are looked at: only the newest 64, and those that the "
+	       "configuration names, count");
+	while (at + 1 < model->count && is_named(rules, model->versions[at].version))
+		at++;
+	if (version < model->versions[at].version && !is_named(rules, version))
+		return false;
+	model->count--;
+	memmove(&model->versions[at], &model->versions[at + 1],
+		(model->count - at) * sizeof(model->versions[0]));
+	return true;
+}
+
+/* Inserts by version. */
 static void insert(struct look *look, struct fg_store_model *model,
 		   const struct fg_store_version *version)
 {
 	uint32_t at = 0;
 
+	if (!make_room(look, model, version->version))
+		return;
 	while (at < model->count && model->versions[at].version < version->version)
 		at++;
-	if (model->count == FG_STORE_MAX_VERSIONS) {
-		refuse(look->repository, model->name, "",
-		       "more versions than are looked at: only the newest 64 count");
-		if (!at--)
-			return;
-		memmove(&model->versions[0], &model->versions[1], at * sizeof(*version));
-	} else {
-		memmove(&model->versions[at + 1], &model->versions[at],
-			(model->count - at) * sizeof(*version));
-		model->count++;
-	}
+	memmove(&model->versions[at + 1], &model->versions[at],
+		(model->count - at) * sizeof(*version));
+	model->count++;
 	model->versions[at] = *version;
 }
 
-static void look_at_version(struct look *look, struct fg_store_model *model, const char *name)
+static void look_at_version(struct look *look, struct fg_store_model *model, const char *base,
+			    const char *name)
 {
 	struct fg_store_version version = {.version = fg_repository_parse_version(name)};
+	struct fg_fingerprint print;
 	char path[PATH_MAX];
-	uint64_t changed_ns;
 	uint32_t i;
 
 	if (!version.version) {
@@ -207,14 +244,14 @@ static void look_at_version(struct look *look, struct fg_store_model *model, con
 			       "another directory has the same version number");
 			return;
 		}
-	if (snprintf(path, sizeof(path), "%s/%s/%s", look->repository->base, model->name, name) >=
-	    (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/%s", base, name) >= (int)sizeof(path))
 		return;
-	watch(look, path);
-	if (!fingerprint(path, &version.fingerprint, &changed_ns))
+	/* Without a model file it is not a version (yet). */
+	if (!fg_fingerprint_read(&print, path, watch, look) || !print.model)
 		return;
+	version.fingerprint = print.sum;
 	memcpy(version.directory, name, strlen(name) + 1);
-	compare(look, model->name, &version, changed_ns);
+	compare(look, model->name, &version, print.changed_ns);
 	insert(look, model, &version);
 }
 
@@ -223,24 +260,27 @@ static int is_version(const struct dirent *entry)
 	return entry->d_name[0] >= '0' && entry->d_name[0] <= '9';
 }
 
+/* A folder of the repository that is gone is no trouble; the place of a model with its own is. */
 static void look_at_model(struct look *look, struct fg_store_model *model)
 {
 	struct dirent **entries;
 	char path[PATH_MAX];
 	int i, count;
 
-	if (snprintf(path, sizeof(path), "%s/%s", look->repository->base, model->name) >=
-	    (int)sizeof(path))
+	if (!model_path(look->rules, model->name, path, sizeof(path)))
 		return;
 	watch(look, path);
 	/* By name, so that of two directories with one number it is always the same one. */
 	count = scandir(path, &entries, is_version, alphasort);
+	if (own_rules(look->rules, model->name))
+		note_base(look, path, count < 0 ? -errno : 0);
+	if (count < 0)
+		return;
 	for (i = 0; i < count; i++) {
-		look_at_version(look, model, entries[i]->d_name);
+		look_at_version(look, model, path, entries[i]->d_name);
 		free(entries[i]);
 	}
-	if (count >= 0)
-		free(entries);
+	free(entries);
 }
 
 /* ---- models ---- */
@@ -263,7 +303,7 @@ static void add_model(struct look *look, const char *name)
 		return;
 	}
 	if (store->count == FG_ROLLOUT_MAX_MODELS) {
-		refuse(look->repository, "", look->repository->base,
+		refuse(look->repository, "", look->rules->repository,
 		       "one service holds at most 32 models: the rest is not served");
 		return;
 	}
@@ -284,27 +324,40 @@ static int is_visible(const struct dirent *entry)
 	return entry->d_name[0] != '.';
 }
 
-/* Names in use come first: those of the rollout, then those seen before, then new ones. */
-static int collect_models(struct look *look)
+/* Names in use come first, then those that the configuration names. */
+static void collect_named(struct look *look)
+{
+	const struct fg_rules *rules = look->rules;
+	uint32_t i;
+
+	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
+		if (look->rollout->models[i].name[0] &&
+		    fg_rules_find(rules, look->rollout->models[i].name))
+			add_model(look, look->rollout->models[i].name);
+	for (i = 0; i < rules->model_count; i++)
+		add_model(look, rules->models[i].name);
+}
+
+/* The repository's folders; those seen before come before new ones. */
+static void collect_folders(struct look *look)
 {
 	struct fg_repository *repository = look->repository;
+	const char *base = look->rules->repository;
 	struct dirent **entries;
 	int i, count;
 
-	memset(&repository->scratch, 0, sizeof(repository->scratch));
-	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
-		if (look->rollout->models[i].name[0])
-			add_model(look, look->rollout->models[i].name);
-	count = scandir(repository->base, &entries, is_visible, alphasort);
+	watch(look, base);
+	count = scandir(base, &entries, is_visible, alphasort);
+	note_base(look, base, count < 0 ? -errno : 0);
 	if (count < 0)
-		return -errno;
+		return;
 	for (i = 0; i < (int)repository->store.count; i++)
-		if (is_directory(repository->base, repository->store.models[i].name))
+		if (is_directory(base, repository->store.models[i].name))
 			add_model(look, repository->store.models[i].name);
 	for (i = 0; i < count; i++) {
 		const char *name = entries[i]->d_name;
 
-		if (!is_directory(repository->base, name))
+		if (!is_directory(base, name))
 			;
 		else if (fg_repository_valid_model(name))
 			add_model(look, name);
@@ -314,17 +367,16 @@ static int collect_models(struct look *look)
 		free(entries[i]);
 	}
 	free(entries);
-	return 0;
 }
 
 /* ---- looking ---- */
 
-static bool contains(const int *watches, uint32_t count, int wd)
+static bool is_listed(const int *list, uint32_t count, int wd)
 {
 	uint32_t i;
 
 	for (i = 0; i < count; i++)
-		if (watches[i] == wd)
+		if (list[i] == wd)
 			return true;
 	return false;
 }
@@ -336,32 +388,36 @@ static void replace_watches(struct look *look)
 	uint32_t i;
 
 	for (i = 0; i < repository->watch_count; i++)
-		if (!contains(look->watches, look->watch_count, repository->watches[i]))
+		if (!is_listed(look->watches, look->watch_count, repository->watches[i]))
 			inotify_rm_watch(repository->inotify, repository->watches[i]);
 	memcpy(repository->watches, look->watches, look->watch_count * sizeof(look->watches[0]));
 	repository->watch_count = look->watch_count;
 }
 
-static void note_trouble(struct look *look, int code)
+static void note_watches(struct look *look)
 {
 	struct fg_repository *repository = look->repository;
-	bool failing = code || look->unwatched;
 
-	if (failing && !repository->failing)
-		fg_log(FG_LOG_WARN, "repository.trouble path=\"%s\" reason=\"%s\"",
-		       repository->base,
-		       code ? strerror(-code)
-			    : "not all directories can be watched (fs.inotify.max_user_watches): "
-			      "changes are seen within a second");
-	else if (!failing && repository->failing)
-		fg_log(FG_LOG_INFO, "repository.well path=\"%s\"", repository->base);
-	repository->failing = failing;
+	if (look->unwatched && !repository->unwatched)
+		fg_log(FG_LOG_WARN, "repository.unwatched reason=\"not all directories can be "
+				    "watched (fs.inotify.max_user_watches): changes are seen "
+				    "within a second\"");
+	repository->unwatched = look->unwatched;
+}
+
+static void keep_failing(struct look *look)
+{
+	struct fg_repository *repository = look->repository;
+
+	memcpy(repository->failing, look->failing, look->failing_count * sizeof(look->failing[0]));
+	repository->failing_count = look->failing_count;
 }
 
 static uint64_t next_look(const struct fg_repository *repository, uint64_t now_ns)
 {
 	const struct fg_store_model *model;
-	uint64_t due = now_ns + (repository->failing ? RETRY_NS : PERIOD_NS);
+	bool soon = repository->failing_count || repository->unwatched;
+	uint64_t due = now_ns + (soon ? RETRY_NS : PERIOD_NS);
 	uint32_t i, k;
 
 	for (i = 0; i < repository->store.count; i++) {
@@ -374,22 +430,28 @@ static uint64_t next_look(const struct fg_repository *repository, uint64_t now_n
 	return due;
 }
 
-static void look_at_disk(struct fg_repository *repository, const struct fg_rollout *rollout,
-			 uint64_t now_ns)
+static void look_at_disk(struct fg_repository *repository, const struct fg_rules *rules,
+			 const struct fg_rollout *rollout, uint64_t now_ns)
 {
-	struct look look = {.repository = repository, .rollout = rollout, .now_ns = now_ns};
+	struct look look = {.repository = repository,
+			    .rules = rules,
+			    .rollout = rollout,
+			    .now_ns = now_ns};
 	struct timespec wall;
 	uint32_t i;
-	int code;
 
 	clock_gettime(CLOCK_REALTIME, &wall);
-	look.wall_ns = file_ns(wall);
-	watch(&look, repository->base);
-	code = collect_models(&look);
-	for (i = 0; !code && i < repository->scratch.count; i++)
+	look.wall_ns = (uint64_t)wall.tv_sec * 1000000000ull + (uint64_t)wall.tv_nsec;
+	memset(&repository->scratch, 0, sizeof(repository->scratch));
+	collect_named(&look);
+	if (rules->repository[0])
+		collect_folders(&look);
+	for (i = 0; i < repository->scratch.count; i++)
 		look_at_model(&look, &repository->scratch.models[i]);
 	replace_watches(&look);
-	note_trouble(&look, code);
+	note_watches(&look);
+	keep_failing(&look);
+	repository->rules = *rules;
 	repository->store = repository->scratch;
 	repository->last_ns = now_ns;
 	repository->changed = false;
@@ -405,16 +467,18 @@ static void drain_events(struct fg_repository *repository)
 		repository->changed = true;
 }
 
-bool fg_repository_update(struct fg_repository *repository, const struct fg_rollout *rollout,
-			  uint64_t now_ns)
+bool fg_repository_update(struct fg_repository *repository, const struct fg_rules *rules,
+			  const struct fg_rollout *rollout, uint64_t now_ns)
 {
 	drain_events(repository);
+	if (memcmp(&repository->rules, rules, sizeof(*rules)))
+		repository->due_ns = now_ns;
 	if (repository->last_ns && repository->changed &&
 	    repository->last_ns + SETTLE_NS < repository->due_ns)
 		repository->due_ns = repository->last_ns + SETTLE_NS;
 	if (now_ns < repository->due_ns)
 		return false;
-	look_at_disk(repository, rollout, now_ns);
+	look_at_disk(repository, rules, rollout, now_ns);
 	return true;
 }
 
@@ -422,15 +486,17 @@ bool fg_repository_path(const struct fg_repository *repository, const char *mode
 			char *path, size_t size)
 {
 	const struct fg_store_version *found = fg_store_version(&repository->store, model, version);
+	size_t used;
 
-	return found && snprintf(path, size, "%s/%s/%s", repository->base, model,
-				 found->directory) < (int)size;
+	if (!found || !model_path(&repository->rules, model, path, size))
+		return false;
+	used = strlen(path);
+	return snprintf(path + used, size - used, "/%s", found->directory) < (int)(size - used);
 }
 
-int fg_repository_open(struct fg_repository *repository, const char *base, struct fg_error *error)
+int fg_repository_open(struct fg_repository *repository, struct fg_error *error)
 {
 	memset(repository, 0, sizeof(*repository));
-	repository->base = base;
 	repository->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (repository->inotify < 0)
 		return fg_error_set(error, -errno, "inotify: %s (fs.inotify.max_user_instances?)",

@@ -1,13 +1,17 @@
 /*
- * repository.h: which model versions lie in BASE/MODEL/VERSION, as they come and go.
+ * repository.h: which model versions lie on disk, as they come and go: in MODEL/VERSION below
+ * rules->repository for models that have no rules of their own, and in PATH/VERSION for those that
+ * have (sched/rules.h).
  *
  * MODEL: 1 to 63 of A-Z a-z 0-9 _ . - and not a leading dot. VERSION: digits, 1 .. 2^64-1, leading
- * zeros allowed ("007" is 7; of "7" and "007" the first by name counts). Everything else is left
- * alone, so that a version can be prepared beside them (".new", "3.tmp") and renamed into place.
+ * zeros allowed ("007" is 7; of "7" and "007" the first by name counts), a directory or a link to
+ * one, with a model file in it. Everything else is left alone, so that a version can be prepared
+ * beside them (".new", "3.tmp") and renamed into place.
  *
- * A version is complete when its files (names, sizes, times, inodes) have stood still for 200 ms,
- * or were last changed over a second ago. inotify reports changes at once; a look every few seconds
- * finds those that inotify cannot see (network file systems, too few watches).
+ * A version is complete when its files (names, sizes, times, inodes; those in its folders too, see
+ * fingerprint.h) have stood still for 200 ms, or were last changed over a second ago. inotify
+ * reports changes at once; a look every few seconds finds those that inotify cannot see (network
+ * file systems, too few watches).
  */
 #ifndef FG_DAEMON_REPOSITORY_H
 #define FG_DAEMON_REPOSITORY_H
@@ -18,37 +22,43 @@
 #include "models/error.h"
 #include "sched/wanted.h"
 
-#define FG_REPOSITORY_MAX_WATCHES (1 + FG_ROLLOUT_MAX_MODELS * (1 + FG_STORE_MAX_VERSIONS))
+#define FG_REPOSITORY_MAX_WATCHES 8192
 #define FG_REPOSITORY_MAX_TOLD	  256 /* complaints in the log, each once */
+#define FG_REPOSITORY_MAX_BASES	  (1 + FG_RULES_MAX_MODELS)
 
 struct fg_repository {
-	const char *base; /* absolute; the caller's, as long as this is open */
 	int inotify;	  /* readable: call update */
 	uint64_t due_ns;  /* call update by then, whatever happens */
 	uint64_t last_ns; /* of the last look at the disk; 0: none yet */
 	bool changed;	  /* something was reported since */
-	bool failing;	  /* the base could not be read, or watches are missing; was logged */
+	bool unwatched;	  /* not every directory is watched; was logged */
+	uint32_t failing_count;
+	uint64_t failing[FG_REPOSITORY_MAX_BASES]; /* hashes of bases that could not be read */
 	uint32_t watch_count;
 	int watches[FG_REPOSITORY_MAX_WATCHES];
 	uint64_t told[FG_REPOSITORY_MAX_TOLD]; /* hashes of what was logged */
 	uint32_t told_count;
+	struct fg_rules rules; /* of the last look */
 	struct fg_store store; /* what is there; read-only for callers, but `complete` may be set */
 	struct fg_store scratch;
 };
 
 /* Nothing is looked at before the first update. -errno with *error. The struct is large: not for a
  * stack. */
-int fg_repository_open(struct fg_repository *repository, const char *base, struct fg_error *error);
+int fg_repository_open(struct fg_repository *repository, struct fg_error *error);
 void fg_repository_close(struct fg_repository *repository);
 
 /*
- * Reads what was reported and, if something is due, looks at the disk. Models that `rollout` knows
- * keep their names: a new one whose wire name (XXH32) is the same is refused with a log line.
- * Returns true when it looked. A base that cannot be read is logged once and looked at again every
- * second.
+ * Reads what was reported and, if something is due, looks at the disk; at once when `rules` (those
+ * in effect, fg_rollout_rules()) are not those of the last call. Returns true when it looked.
+ * The store then holds every model with rules of its own, also without versions, every folder of
+ * rules->repository, and what `rollout` knows of models with rules. The names that `rollout` knows
+ * stay: another one whose wire name (XXH32) is the same is refused with a log line. A base
+ * (rules->repository, or a model's path) that cannot be read is logged once and looked at again
+ * every second; its models then have no versions, the others theirs.
  */
-bool fg_repository_update(struct fg_repository *repository, const struct fg_rollout *rollout,
-			  uint64_t now_ns);
+bool fg_repository_update(struct fg_repository *repository, const struct fg_rules *rules,
+			  const struct fg_rollout *rollout, uint64_t now_ns);
 
 /* The directory of a version that is in the store. False when it is not, or does not fit. */
 bool fg_repository_path(const struct fg_repository *repository, const char *model, uint64_t version,

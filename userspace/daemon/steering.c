@@ -1,15 +1,18 @@
 #include "userspace/daemon/steering.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <cap-ng.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_link.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #include "ingress.skel.h"
+#include "lookup.skel.h"
 #include "socket.skel.h"
 #include "userspace/daemon/steering_pins.h"
 
@@ -89,6 +92,16 @@ static struct fg_bpf_config bpf_config(const struct fg_steering *steering)
 	};
 }
 
+/* A table is typed, so that bpftool prints its fields. */
+static void find_table_types(struct fg_steering *steering)
+{
+	const struct btf *btf = bpf_object__btf(steering->ingress->obj);
+
+	steering->btf = bpf_object__btf_fd(steering->ingress->obj);
+	steering->table_key_type = btf__find_by_name(btf, "unsigned int");
+	steering->table_value_type = btf__find_by_name_kind(btf, "fg_table", BTF_KIND_STRUCT);
+}
+
 static int load_ingress(struct fg_steering *steering, struct fg_error *error)
 {
 	struct ingress_bpf *ingress;
@@ -110,19 +123,22 @@ static int load_ingress(struct fg_steering *steering, struct fg_error *error)
 	steering->slots = bpf_map__fd(ingress->maps.slots);
 	steering->xsks = bpf_map__fd(ingress->maps.xsks);
 	steering->socks_udp = bpf_map__fd(ingress->maps.socks_udp);
+	steering->socks_tcp = bpf_map__fd(ingress->maps.socks_tcp);
 	steering->buckets = bpf_map__fd(ingress->maps.buckets);
 	steering->acl = bpf_map__fd(ingress->maps.acl);
 	steering->counters = bpf_map__fd(ingress->maps.counters);
+	steering->clock = bpf_program__fd(ingress->progs.fg_clock);
+	find_table_types(steering);
 	return 0;
 }
 
-/* Gives each map of the socket object the ingress object's map of the same name. */
-static int share_maps(const struct fg_steering *steering)
+/* Gives each map of `object` the ingress object's map of the same name. */
+static int share_maps(const struct fg_steering *steering, const struct bpf_object *object)
 {
 	struct bpf_map *map, *shared;
 	int err;
 
-	bpf_object__for_each_map(map, steering->socket->obj)
+	bpf_object__for_each_map(map, object)
 	{
 		if (bpf_map__is_internal(map)) /* .rodata */
 			continue;
@@ -145,7 +161,7 @@ static int load_socket(struct fg_steering *steering, struct fg_error *error)
 	if (!steering->socket)
 		return explain_load(error, -errno, "the socket program");
 	*(struct fg_bpf_config *)&steering->socket->rodata->fg_config = bpf_config(steering);
-	err = share_maps(steering);
+	err = share_maps(steering, steering->socket->obj);
 	if (!err)
 		err = socket_bpf__load(steering->socket);
 	if (err)
@@ -154,12 +170,30 @@ static int load_socket(struct fg_steering *steering, struct fg_error *error)
 	return 0;
 }
 
+static int load_lookup(struct fg_steering *steering, struct fg_error *error)
+{
+	int err;
+
+	warning[0] = '\0';
+	steering->lookup = lookup_bpf__open();
+	if (!steering->lookup)
+		return explain_load(error, -errno, "the programs for TCP");
+	*(struct fg_bpf_config *)&steering->lookup->rodata->fg_config = bpf_config(steering);
+	err = share_maps(steering, steering->lookup->obj);
+	if (!err)
+		err = lookup_bpf__load(steering->lookup);
+	if (err)
+		return explain_load(error, err, "the programs for TCP");
+	steering->migrate = bpf_program__fd(steering->lookup->progs.fg_migrate);
+	return 0;
+}
+
 static size_t bucket_bytes(const struct fg_steering *steering)
 {
 	return sizeof(union fg_bucket) << steering->config.buckets_log2;
 }
 
-static int map_words(struct fg_steering *steering, struct fg_error *error)
+int fg_steering_map(struct fg_steering *steering, struct fg_error *error)
 {
 	void *at = mmap(NULL, bucket_bytes(steering), PROT_READ, MAP_SHARED, steering->buckets, 0);
 
@@ -199,13 +233,13 @@ int fg_steering_open(struct fg_steering *steering, const struct fg_steering_conf
 	steering->config = *config;
 	steering->idle_ticks = ticks_from_ms(config->flow_idle_ms);
 	steering->pins = pins;
-	steering->link = -1;
+	steering->link = steering->lookup_link = steering->migrate = -1;
 	libbpf_set_print(keep_first_warning);
 	err = load_ingress(steering, error);
 	if (!err)
 		err = load_socket(steering, error);
 	if (!err)
-		err = map_words(steering, error);
+		err = fg_steering_map(steering, error);
 	if (!err)
 		err = fg_pins_add(steering, error);
 	if (err)
@@ -228,7 +262,10 @@ void fg_steering_close(struct fg_steering *steering)
 	if (!steering->config.buckets_log2) /* never opened */
 		return;
 	fg_steering_detach(steering);
+	if (steering->lookup_link >= 0)
+		close(steering->lookup_link);
 	fg_steering_unmap(steering);
+	lookup_bpf__destroy(steering->lookup);
 	socket_bpf__destroy(steering->socket);
 	ingress_bpf__destroy(steering->ingress);
 	fg_pins_remove(steering->config.pin_dir);
@@ -296,4 +333,26 @@ void fg_steering_detach(struct fg_steering *steering)
 	if (steering->link >= 0)
 		close(steering->link);
 	steering->link = -1;
+}
+
+int fg_steering_attach_tcp(struct fg_steering *steering, struct fg_error *error)
+{
+	int link, netns, err = load_lookup(steering, error);
+
+	if (err)
+		return err;
+	netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (netns < 0)
+		return fg_error_set(error, -errno, "/proc/self/ns/net: %s", strerror(errno));
+	link = bpf_link_create(bpf_program__fd(steering->lookup->progs.fg_lookup), netns,
+			       BPF_SK_LOOKUP, NULL);
+	close(netns);
+	if (link < 0)
+		return fg_error_set(error, link, "attaching to the network namespace: %s%s",
+				    strerror(-link),
+				    link == -E2BIG ? " (64 sk_lookup programs are there already: "
+						     "bpftool link)"
+						   : "");
+	steering->lookup_link = link;
+	return 0;
 }

@@ -1,10 +1,10 @@
 /*
  * steering.h: user space's side of the BPF maps and programs (bpf/abi.h).
  *
- * The keeper loads and pins everything once. Control inherits the struct by fork and publishes
- * tables; nobody else writes `live`. All functions: process context, no threads. Open needs
- * CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, attach CAP_NET_ADMIN, the rest CAP_BPF. Errors are -errno
- * with *error where there is one.
+ * The keeper loads and pins everything once (the programs for TCP only if there are TCP listeners).
+ * Control inherits the struct by fork and publishes tables; nobody else writes `live`. All
+ * functions: process context, no threads. Open needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, attach
+ * CAP_NET_ADMIN, the rest CAP_BPF. Errors are -errno with *error where there is one.
  *
  *   file              does
  *   steering.c        load, attach, close
@@ -34,10 +34,16 @@ struct fg_steering_config {
 struct fg_steering {
 	struct ingress_bpf *ingress; /* skeletons; they own the map and program fds */
 	struct socket_bpf *socket;
+	struct lookup_bpf *lookup; /* NULL until fg_steering_attach_tcp */
 	struct fg_steering_config config;
-	int live, services, slots, xsks, socks_udp, buckets, acl, counters; /* map fds */
-	int reuseport;	     /* fd of the sk_reuseport program, for SO_ATTACH_REUSEPORT_EBPF */
+	int live, services, slots, xsks, socks_udp, socks_tcp, buckets, acl, counters; /* map fds */
+	int reuseport; /* fd of the sk_reuseport program, for SO_ATTACH_REUSEPORT_EBPF */
+	int clock;     /* fd of the program that tells the tick */
+	int btf;       /* fd of the types that a table is made of ... */
+	uint32_t table_key_type, table_value_type; /* ... and their ids there */
+	int migrate;	     /* fd of the program for TCP listeners' groups; -1 until attach_tcp */
 	int link;	     /* fd of the XDP link, -1 when not attached */
+	int lookup_link;     /* fd of the sk_lookup link, likewise */
 	int pins;	     /* fd of pin_dir, flock-ed: one keeper per directory */
 	uint32_t idle_ticks; /* config.flow_idle_ms in kernel ticks, rounded up */
 	const union fg_bucket *bucket_words; /* mapped read-only; buckets_log2 says how many */
@@ -57,6 +63,8 @@ void fg_steering_close(struct fg_steering *steering);
 /* For a child that has no business with the maps: unmaps them. Their fds are the caller's to close.
  */
 void fg_steering_unmap(struct fg_steering *steering);
+/* Maps them again, from the fds: for a program that took over from another (takeover.h). */
+int fg_steering_map(struct fg_steering *steering, struct fg_error *error);
 
 /*
  * Attaches the XDP program to interface `ifindex` by a bpf_link, with driver support (native) or
@@ -68,6 +76,13 @@ int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
 void fg_steering_detach(struct fg_steering *steering);
 
 /*
+ * Loads the programs for TCP and attaches fg_lookup to this process's network namespace, until
+ * fg_steering_close. For a gateway that has TCP listeners: the program runs for every new TCP
+ * connection of the namespace, whoever it is for. After the addresses are announced.
+ */
+int fg_steering_attach_tcp(struct fg_steering *steering, struct fg_error *error);
+
+/*
  * Announces a UDP address (IPv4 or IPv6; port in network order) of a service; 0.0.0.0 and :: are
  * wildcards. Before the programs are attached. An address that is there already gets the new
  * service and listener. -EINVAL: another family, port 0, or an index out of range; -ENOSPC: too
@@ -75,18 +90,24 @@ void fg_steering_detach(struct fg_steering *steering);
  */
 int fg_steering_listen(const struct fg_steering *steering, const struct sockaddr_storage *address,
 		       uint16_t service, uint16_t listener);
+/* The same for a TCP address; listeners are counted by themselves. */
+int fg_steering_listen_tcp(const struct fg_steering *steering,
+			   const struct sockaddr_storage *address, uint16_t service,
+			   uint16_t listener);
 /* Adds a prefix; bits counts within the address's own family. */
 int fg_steering_acl(const struct fg_steering *steering, const struct sockaddr_storage *address,
 		    uint32_t bits, enum fg_acl_action action);
 
 /*
- * A worker's sockets, by slot (UDP: FG_SINK_ROW is for what must get no answer). They leave the
- * map by themselves when their last fd is closed.
- * set_udp wants a socket that is bound, with SO_REUSEPORT set before that (else -EINVAL), and takes
- * it once only (-EBUSY).
+ * A worker's sockets, by slot (UDP, TCP: FG_SINK_ROW is for what must get no answer). They leave
+ * the map by themselves when their last fd is closed, or when a TCP socket stops listening. set_udp
+ * wants a socket that is bound, with SO_REUSEPORT set before that (else -EINVAL), and takes it once
+ * only (-EBUSY). set_tcp wants one that listens (else -EOPNOTSUPP).
  */
 int fg_steering_set_xsk(const struct fg_steering *steering, uint16_t slot, uint32_t queue, int fd);
 int fg_steering_set_udp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,
+			int fd);
+int fg_steering_set_tcp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,
 			int fd);
 
 /* Writes or reads one element of `slots`. `generation`: the full number, its low 16 bits count. */

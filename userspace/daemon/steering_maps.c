@@ -1,6 +1,5 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <limits.h>
@@ -9,7 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 #include "userspace/daemon/steering.h"
-#include "ingress.skel.h"
 #include "userspace/daemon/steering_pins.h"
 
 /* 16 network-order bytes as every key has them: IPv4 as ::ffff:a.b.c.d. Returns the family's first
@@ -54,23 +52,41 @@ static int put_service(const struct fg_steering *steering, const struct fg_servi
 	return -ENOSPC;
 }
 
+static int make_service(const struct sockaddr_storage *address, uint8_t proto, uint16_t service,
+			uint16_t listener, struct fg_service *entry)
+{
+	*entry = (struct fg_service){.service = service, .listener = listener, .proto = proto};
+	/* The port stands at the same place in both families. */
+	entry->port = ((const struct sockaddr_in *)address)->sin_port;
+	if (!entry->port || service >= FG_MAX_SERVICES || listener >= FG_MAX_LISTENERS)
+		return -EINVAL;
+	return key_address(address, (uint8_t *)entry->addr);
+}
+
 int fg_steering_listen(const struct fg_steering *steering, const struct sockaddr_storage *address,
 		       uint16_t service, uint16_t listener)
 {
-	struct fg_service entry = {.service = service, .listener = listener, .proto = IPPROTO_UDP};
-	int err, first_bit = key_address(address, (uint8_t *)entry.addr);
+	struct fg_service entry;
+	int err, first_bit = make_service(address, IPPROTO_UDP, service, listener, &entry);
 
-	/* The port stands at the same place in both families. */
-	entry.port = ((const struct sockaddr_in *)address)->sin_port;
-	if (first_bit < 0 || !entry.port || service >= FG_MAX_SERVICES ||
-	    listener >= FG_MAX_LISTENERS)
-		return -EINVAL;
+	if (first_bit < 0)
+		return first_bit;
 	err = put_service(steering, &entry);
 	if (err || is_wildcard((const uint8_t *)entry.addr, first_bit))
 		return err;
 	entry.port = 0;
 	entry.proto = FG_PROTO_ANY;
 	return put_service(steering, &entry);
+}
+
+int fg_steering_listen_tcp(const struct fg_steering *steering,
+			   const struct sockaddr_storage *address, uint16_t service,
+			   uint16_t listener)
+{
+	struct fg_service entry;
+	int first_bit = make_service(address, IPPROTO_TCP, service, listener, &entry);
+
+	return first_bit < 0 ? first_bit : put_service(steering, &entry);
 }
 
 int fg_steering_acl(const struct fg_steering *steering, const struct sockaddr_storage *address,
@@ -95,15 +111,26 @@ int fg_steering_set_xsk(const struct fg_steering *steering, uint16_t slot, uint3
 	return bpf_map_update_elem(steering->xsks, &key, &fd, BPF_ANY);
 }
 
-int fg_steering_set_udp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,
-			int fd)
+static int set_socket(int map, uint16_t slot, uint32_t listener, int fd)
 {
 	uint32_t key = slot * FG_MAX_LISTENERS + listener;
 	uint64_t value = fd;
 
 	if (slot > FG_SINK_ROW || listener >= FG_MAX_LISTENERS || fd < 0)
 		return -EINVAL;
-	return bpf_map_update_elem(steering->socks_udp, &key, &value, BPF_ANY);
+	return bpf_map_update_elem(map, &key, &value, BPF_ANY);
+}
+
+int fg_steering_set_udp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,
+			int fd)
+{
+	return set_socket(steering->socks_udp, slot, listener, fd);
+}
+
+int fg_steering_set_tcp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,
+			int fd)
+{
+	return set_socket(steering->socks_tcp, slot, listener, fd);
 }
 
 int fg_steering_set_slot(const struct fg_steering *steering, uint16_t slot, uint32_t generation,
@@ -129,11 +156,9 @@ int fg_steering_get_slot(const struct fg_steering *steering, uint16_t slot, unio
 /* A frozen inner map with the table in it, typed so that bpftool prints its fields. */
 static int make_table(const struct fg_steering *steering, const struct fg_table *table)
 {
-	const struct bpf_object *object = steering->ingress->obj;
-	const struct btf *btf = bpf_object__btf(object);
-	LIBBPF_OPTS(bpf_map_create_opts, options, .btf_fd = bpf_object__btf_fd(object),
-		    .btf_key_type_id = btf__find_by_name(btf, "unsigned int"),
-		    .btf_value_type_id = btf__find_by_name_kind(btf, "fg_table", BTF_KIND_STRUCT));
+	LIBBPF_OPTS(bpf_map_create_opts, options, .btf_fd = steering->btf,
+		    .btf_key_type_id = steering->table_key_type,
+		    .btf_value_type_id = steering->table_value_type);
 	uint32_t zero = 0;
 	int err, fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "fg_table", sizeof(zero), sizeof(*table),
 				     1, &options);
@@ -251,8 +276,7 @@ int fg_steering_now(const struct fg_steering *steering, uint32_t *tick)
 	uint8_t frame[64] = {0};
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = sizeof(frame),
 		    .repeat = 1);
-	int err = bpf_prog_test_run_opts(bpf_program__fd(steering->ingress->progs.fg_clock),
-					 &options);
+	int err = bpf_prog_test_run_opts(steering->clock, &options);
 
 	*tick = options.retval;
 	return err;

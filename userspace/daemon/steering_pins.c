@@ -17,8 +17,8 @@
 #define FG_BPFFS "/sys/fs/bpf"
 
 /* The maps that are pinned: what docs/maps.md describes. */
-static const char *const pinned[] = {"live",	  "services", "slots", "xsks",
-				     "socks_udp", "buckets",  "acl",   "counters"};
+static const char *const pinned[] = {"live",	  "services", "slots", "xsks",	  "socks_udp",
+				     "socks_tcp", "buckets",  "acl",   "counters"};
 
 static bool is_bpffs(const char *path)
 {

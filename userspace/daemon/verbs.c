@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include "userspace/daemon/control.h"
+#include "userspace/daemon/verbs.h"
 
 /* ---- what exists, for errors that help ---- */
 
@@ -44,7 +46,18 @@ static const char *list_versions(const struct fg_store_model *model, char *text,
 	return used ? text : " none";
 }
 
-static json_t *not_found(const struct fg_control *control, const struct fg_admin_request *request)
+/* Where the model's versions are looked for. */
+static const char *place(const struct fg_control *control, const char *model)
+{
+	const struct fg_rules *rules = fg_control_rules(control, &control->next);
+	const struct fg_rules_model *rule = fg_rules_find(rules, model);
+
+	if (rule && rule->path[0])
+		return rule->path;
+	return rules->repository[0] ? rules->repository : control->config->models_config;
+}
+
+json_t *fg_verb_not_found(const struct fg_control *control, const struct fg_admin_request *request)
 {
 	const struct fg_store *store = &control->repository.store;
 	const struct fg_store_model *model = fg_store_find(store, request->model);
@@ -52,7 +65,7 @@ static json_t *not_found(const struct fg_control *control, const struct fg_admin
 
 	if (!model || !model->count)
 		return fg_admin_error("not_found", "no model %s in %s; models there:%s",
-				      request->model, control->config->repository,
+				      request->model, place(control, request->model),
 				      list_models(store, text, sizeof(text)));
 	return fg_admin_error("not_found", "model %s has no version %" PRIu64 "; versions there:%s",
 			      request->model, request->version,
@@ -62,148 +75,357 @@ static json_t *not_found(const struct fg_control *control, const struct fg_admin
 static json_t *nothing_before(const struct fg_control *control,
 			      const struct fg_admin_request *request)
 {
-	const struct fg_rollout_generation *live =
-		fg_rollout_find(&control->next, FG_GENERATION_LIVE);
-	const struct fg_rollout_entry *entry = live ? fg_rollout_entry(live, request->model) : NULL;
+	uint64_t live = fg_verb_live(&control->next, request);
 
-	if (entry)
+	if (live)
 		return fg_admin_error("not_found",
 				      "no version of %s served before version %" PRIu64
 				      " since flipgated started: promote one",
-				      request->model, entry->version);
+				      request->model, live);
 	if (fg_store_find(&control->repository.store, request->model))
 		return fg_admin_error("not_found", "model %s is not live: promote a version",
 				      request->model);
-	return not_found(control, request);
+	return fg_verb_not_found(control, request);
+}
+
+json_t *fg_verb_busy(const struct fg_rollout *rollout)
+{
+	const struct fg_canary *canary = &rollout->canary;
+
+	if (fg_canary_active(canary))
+		return fg_admin_error("busy",
+				      "a canary of %s version %" PRIu64
+				      " is %s: abort it, or promote that version",
+				      canary->model, canary->version,
+				      fg_canary_phase_name(canary->phase));
+	if (fg_shadow_active(&rollout->shadow))
+		return fg_admin_error("busy",
+				      "version %" PRIu64 " of %s is a shadow: end it (share 0)",
+				      rollout->shadow.version, rollout->shadow.model);
+	return fg_admin_error("busy", "a reload is under way: it ends within two minutes");
 }
 
 /* ---- replies ---- */
 
-static json_t *done(const struct fg_rollout *rollout, const struct fg_admin_request *request,
-		    bool changed)
-{
-	return json_pack("{s:b,s:I,s:s,s:I,s:f,s:b}", "ok", 1, "generation",
-			 (json_int_t)rollout->flip.generation, "model", request->model, "version",
-			 (json_int_t)request->version, "flip_us",
-			 (double)rollout->flip.took_ns / 1000, "changed", changed);
-}
-
-/* The version is live, and the table that names it was flipped in. */
-static bool serves(const struct fg_control *control, const struct fg_rollout *rollout,
-		   const struct fg_admin_request *request)
+uint64_t fg_verb_live(const struct fg_rollout *rollout, const struct fg_admin_request *request)
 {
 	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
 	const struct fg_rollout_entry *entry = live ? fg_rollout_entry(live, request->model) : NULL;
 
-	return entry && entry->version == request->version &&
-	       rollout->flip.generation == live->id && control->table;
+	return entry ? entry->version : 0;
 }
 
-static json_t *progress(void *context, const struct fg_admin_request *request, uint64_t now_ns)
+json_t *fg_verb_ok(const struct fg_rollout *rollout, const struct fg_admin_request *request,
+		   uint64_t version)
 {
-	struct fg_control *control = context;
-	const struct fg_store *store = &control->repository.store;
-	const struct fg_rollout_failure *failure;
-	struct fg_rollout_model *model;
+	return json_pack("{s:b,s:I,s:s,s:I,s:b}", "ok", 1, "generation",
+			 (json_int_t)rollout->flip.generation, "model", request->model, "version",
+			 (json_int_t)version, "changed", request->changed);
+}
+
+json_t *fg_verb_flipped(const struct fg_rollout *rollout, const struct fg_admin_request *request,
+			uint64_t version)
+{
+	json_t *reply = fg_verb_ok(rollout, request, version);
+	uint64_t end_ns = rollout->flip.at_ns + rollout->flip.took_ns;
+	double took_ms = 0;
+
+	if (request->changed && end_ns > request->arrived_ns)
+		took_ms = (double)(end_ns - request->arrived_ns) / 1e6;
+	json_object_set_new(reply, "from", json_integer((json_int_t)request->from));
+	json_object_set_new(reply, "flip_us", json_real((double)rollout->flip.took_ns / 1000));
+	json_object_set_new(reply, "took_ms", json_real(took_ms));
+	return reply;
+}
+
+/* ---- promote and rollback ---- */
+
+/* The version is live, and the table that names it alone was flipped in. */
+static bool serves(const struct fg_control *control, const struct fg_rollout *rollout,
+		   const struct fg_admin_request *request)
+{
+	return fg_verb_live(rollout, request) == request->version &&
+	       !fg_rollout_find(rollout, FG_GENERATION_CANARY) &&
+	       fg_control_flipped(control, rollout);
+}
+
+/* Why the version will not be live any more; NULL: it may. */
+static json_t *hopeless(struct fg_control *control, const struct fg_admin_request *request)
+{
+	const struct fg_rollout *rollout = &control->next;
+	const struct fg_canary *canary = &rollout->canary;
+	const struct fg_rollout_model *model = fg_wanted_model(&control->next, request->model);
+	const struct fg_rollout_failure *failure =
+		model ? fg_wanted_failure(model, request->version, 0) : NULL;
 	uint64_t wanted;
 
-	control->next = *fg_rollout_current(&control->state->rollout);
-	if (serves(control, &control->next, request))
-		return done(&control->next, request, true);
-	if (atomic_load(&control->state->boot.stopping))
-		return fg_admin_error("busy", "flipgated is stopping");
-	model = fg_wanted_model(&control->next, request->model);
-	failure = model ? fg_wanted_failure(model, request->version, 0) : NULL;
 	if (failure)
 		return fg_admin_error("failed", "version %" PRIu64 " of %s: %s", request->version,
 				      request->model, failure->error);
-	wanted = model ? fg_wanted_version(&control->next, store, control->rules.manual, model) : 0;
-	if (wanted != request->version)
-		return fg_admin_error("failed",
-				      "version %" PRIu64 " of %s is not wanted any more; %" PRIu64
-				      " is (newer, or chosen meanwhile)",
-				      request->version, request->model, wanted);
-	if (now_ns >= request->until_ns)
-		return fg_admin_error("timeout",
-				      "version %" PRIu64 " of %s is not live yet; it goes on",
-				      request->version, request->model);
-	return NULL;
+	wanted = model ? fg_wanted_version(rollout, &control->repository.store,
+					   fg_control_rules(control, rollout), model)
+		       : 0;
+	if (wanted == request->version)
+		return NULL;
+	if (!strcmp(canary->model, request->model) && canary->version == request->version &&
+	    canary->reason[0])
+		return fg_admin_error("rolled_back", "version %" PRIu64 " of %s: %s",
+				      request->version, request->model, canary->reason);
+	return fg_admin_error("failed",
+			      "version %" PRIu64 " of %s is not wanted any more; %" PRIu64
+			      " is (newer, or chosen meanwhile)",
+			      request->version, request->model, wanted);
 }
 
-/* ---- verbs ---- */
+static json_t *await_live(struct fg_control *control, struct fg_admin_request *request,
+			  uint64_t now_ns)
+{
+	json_t *reply;
 
-/* The choice is published before anything is done for it: from then on it is what every step, of
- * this process or the next, works towards. */
-static json_t *commit(struct fg_control *control, const struct fg_admin_request *request,
-		      uint64_t now_ns)
+	if (serves(control, &control->next, request))
+		return fg_verb_flipped(&control->next, request, request->version);
+	reply = hopeless(control, request);
+	if (!reply && now_ns >= request->until_ns)
+		reply = fg_admin_error("timeout",
+				       "version %" PRIu64 " of %s is not live yet; it goes on",
+				       request->version, request->model);
+	return reply;
+}
+
+static json_t *go_live(struct fg_control *control, struct fg_admin_request *request,
+		       uint64_t now_ns)
 {
 	bool already = serves(control, fg_rollout_current(&control->state->rollout), request);
 
-	control->spoken |= fg_control_publish(control);
-	return already ? done(fg_rollout_current(&control->state->rollout), request, false)
-		       : progress(control, request, now_ns);
+	fg_verb_commit(control, request);
+	request->changed = !already;
+	return await_live(control, request, now_ns);
 }
 
-static json_t *promote(struct fg_control *control, const struct fg_admin_request *request,
+static json_t *promote(struct fg_control *control, struct fg_admin_request *request,
 		       uint64_t now_ns)
 {
-	if (fg_wanted_promote(&control->next, &control->repository.store, control->rules.manual,
-			      request->model, request->version))
-		return not_found(control, request);
-	return commit(control, request, now_ns);
+	int code = fg_wanted_promote(&control->next, &control->repository.store,
+				     fg_control_rules(control, &control->next), request->model,
+				     request->version);
+
+	if (code == -EBUSY)
+		return fg_verb_busy(&control->next);
+	if (code == -EPERM)
+		return fg_admin_error("not_found",
+				      "version %" PRIu64 " of %s is not one that its policy names: "
+				      "change the configuration and reload",
+				      request->version, request->model);
+	if (code)
+		return fg_verb_not_found(control, request);
+	return go_live(control, request, now_ns);
+}
+
+json_t *fg_verb_aborting(const struct fg_control *control, const struct fg_rollout *rollout,
+			 const struct fg_admin_request *request, uint64_t now_ns)
+{
+	if (!fg_rollout_find(rollout, FG_GENERATION_CANARY) && fg_control_flipped(control, rollout))
+		return fg_verb_flipped(rollout, request, request->version);
+	if (now_ns >= request->until_ns)
+		return fg_admin_error("timeout", "the canary of %s still has flows; it goes on",
+				      request->model);
+	return NULL;
+}
+
+/* Said twice, or said when a guard has just done the same, "back" must not go back once more. */
+#define SAID_AGAIN_NS 30000000000ull
+static bool just_rolled_back(const struct fg_canary *canary, const char *model, uint64_t now_ns)
+{
+	return !strcmp(canary->model, model) &&
+	       (canary->phase == FG_CANARY_ABORTED || canary->phase == FG_CANARY_BROKEN) &&
+	       now_ns < canary->ended_ns + SAID_AGAIN_NS;
+}
+
+static bool is_canary(const struct fg_rollout *rollout, const struct fg_admin_request *request)
+{
+	return fg_canary_active(&rollout->canary) && !strcmp(rollout->canary.model, request->model);
 }
 
 static json_t *roll_back(struct fg_control *control, struct fg_admin_request *request,
 			 uint64_t now_ns)
 {
-	int code = fg_wanted_rollback(&control->next, &control->repository.store,
-				      control->rules.manual, request->model, &request->version);
+	/* Not those on trial, which a rollback ends. */
+	const struct fg_rules *rules = &control->state->rules[control->next.rules];
+	struct fg_rollout *next = &control->next;
+	int code;
 
+	request->aborts = is_canary(next, request);
+	if (request->aborts || just_rolled_back(&next->canary, request->model, now_ns)) {
+		request->from = next->canary.version;
+		request->version = next->canary.from;
+		if (request->aborts)
+			fg_canary_abort(next, request->model,
+					request->why[0] ? request->why : "rolled back", now_ns);
+		fg_verb_commit(control, request);
+		request->aborts = true;
+		return fg_verb_aborting(control, next, request, now_ns);
+	}
+	code = fg_wanted_rollback(next, &control->repository.store, rules, request->model,
+				  &request->version);
+	if (code == -EBUSY)
+		return fg_verb_busy(next);
 	if (code == -ESTALE)
 		return fg_admin_error("not_found",
 				      "version %" PRIu64
 				      " of %s served before, but is neither kept "
 				      "alive nor in %s any more",
 				      request->version, request->model,
-				      control->config->repository);
+				      place(control, request->model));
 	if (code)
 		return nothing_before(control, request);
-	return commit(control, request, now_ns);
+	return go_live(control, request, now_ns);
 }
 
-/* A reply is one line of bounded length: with very many models, fewer versions of each are shown.
- */
-static json_t *status(struct fg_control *control, uint64_t now_ns)
+static json_t *await_back(struct fg_control *control, struct fg_admin_request *request,
+			  uint64_t now_ns)
 {
-	uint32_t versions = 16;
-	json_t *reply;
-	char *text;
-	bool fits;
+	return request->aborts ? fg_verb_aborting(control, &control->next, request, now_ns)
+			       : await_live(control, request, now_ns);
+}
 
+/* ---- status ---- */
+
+static bool fits(const json_t *reply)
+{
+	char *text = json_dumps(reply, JSON_COMPACT);
+	bool yes = text && strlen(text) < FG_ADMIN_LINE_BYTES;
+
+	free(text);
+	return yes;
+}
+
+/* A reply is one line of bounded length: with very many models and workers fewer versions of each
+ * are shown, and in the end only what is most important. */
+static json_t *status(struct fg_control *control, struct fg_admin_request *request, uint64_t now_ns)
+{
+	static const char *const heavy[] = {"workers", "models", "generations"};
+	uint32_t versions = 16, i;
+	json_t *reply;
+
+	(void)request;
 	for (;;) {
 		reply = fg_control_report(control, versions, now_ns);
-		text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
-		fits = text && strlen(text) < FG_ADMIN_LINE_BYTES;
-		free(text);
-		if (fits || versions == 0)
-			return reply;
+		if (!versions || fits(reply))
+			break;
 		versions /= 4;
 		json_decref(reply);
 	}
+	for (i = 0; i < sizeof(heavy) / sizeof(heavy[0]) && !fits(reply); i++)
+		json_object_set_new(reply, heavy[i], json_array());
+	return reply;
+}
+
+/* ---- all verbs ---- */
+
+static const struct fg_verb verb_status = {.begin = status};
+static const struct fg_verb verb_promote = {promote, await_live, true};
+static const struct fg_verb verb_rollback = {roll_back, await_back, true};
+
+static const struct fg_verb *const verbs[FG_ADMIN_VERBS] = {
+	[FG_ADMIN_STATUS] = &verb_status,      [FG_ADMIN_HISTORY] = &fg_verb_history,
+	[FG_ADMIN_PROMOTE] = &verb_promote,    [FG_ADMIN_ROLLBACK] = &verb_rollback,
+	[FG_ADMIN_ROLLOUT] = &fg_verb_rollout, [FG_ADMIN_PAUSE] = &fg_verb_pause,
+	[FG_ADMIN_RESUME] = &fg_verb_resume,   [FG_ADMIN_ABORT] = &fg_verb_abort,
+	[FG_ADMIN_SHADOW] = &fg_verb_shadow,   [FG_ADMIN_RELOAD] = &fg_verb_reload,
+	[FG_ADMIN_UPGRADE] = &fg_verb_upgrade,
+};
+
+void fg_verb_commit(struct fg_control *control, struct fg_admin_request *request)
+{
+	if (!fg_control_publish(control))
+		return;
+	control->spoken = true;
+	request->changed = true;
+}
+
+static uint32_t live_id(const struct fg_rollout *rollout)
+{
+	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
+
+	return live ? live->id : 0;
+}
+
+/* Why it must not even begin. */
+static json_t *refuse(const struct fg_control *control, const struct fg_admin_request *request)
+{
+	uint32_t live = live_id(&control->next);
+	json_t *reply;
+
+	if (request->verb == FG_ADMIN_UPGRADE && request->who.uid != 0)
+		return fg_admin_error("denied", "only root may upgrade flipgated");
+	if (atomic_load(&control->state->boot.stopping))
+		return fg_admin_error("busy", "flipgated is stopping");
+	if (!request->expects || request->expect == live)
+		return NULL;
+	reply = fg_admin_error("conflict", "generation %u is live, not %u as was expected", live,
+			       request->expect);
+	json_object_set_new(reply, "generation", json_integer(live));
+	return reply;
+}
+
+void fg_verb_audit(struct fg_control *control, const struct fg_admin_request *request,
+		   const json_t *reply)
+{
+	const char *code = json_string_value(json_object_get(reply, "code"));
+	const struct fg_audit_event event = {
+		.who = &request->who,
+		.what = fg_admin_verb_name(request->verb),
+		.model = request->model,
+		.from = request->from,
+		.to = request->version,
+		.generation = live_id(fg_rollout_current(&control->state->rollout)),
+		.result = !reply ? "begun"
+			  : code ? code
+				 : "ok",
+		.why = request->why,
+		.error = json_string_value(json_object_get(reply, "error")),
+	};
+
+	fg_audit_add(&control->audit, &event);
+	if (reply) /* what it tells of is done: whoever reads the reply finds the line */
+		fg_audit_flush(&control->audit);
 }
 
 static json_t *begin(void *context, struct fg_admin_request *request, uint64_t now_ns)
 {
 	struct fg_control *control = context;
+	const struct fg_verb *verb = verbs[request->verb];
+	json_t *reply = NULL;
 
-	if (request->verb == FG_ADMIN_STATUS)
-		return status(control, now_ns);
-	if (atomic_load(&control->state->boot.stopping))
-		return fg_admin_error("busy", "flipgated is stopping");
 	control->next = *fg_rollout_current(&control->state->rollout);
+	request->from = fg_verb_live(&control->next, request);
 	fg_wanted_sync(&control->next, &control->repository.store);
-	return request->verb == FG_ADMIN_PROMOTE ? promote(control, request, now_ns)
-						 : roll_back(control, request, now_ns);
+	fg_control_publish(control); /* so that what the verb changes is the verb's */
+	if (verb->changes)
+		reply = refuse(control, request);
+	if (!reply)
+		reply = verb->begin(control, request, now_ns);
+	if (reply && verb->changes)
+		fg_verb_audit(control, request, reply);
+	return reply;
+}
+
+/* What the step that followed the verb did not end takes longer: who asked for it is put down then,
+ * should the client or this process not live to see its end. */
+static json_t *progress(void *context, struct fg_admin_request *request, uint64_t now_ns)
+{
+	struct fg_control *control = context;
+	json_t *reply;
+
+	control->next = *fg_rollout_current(&control->state->rollout);
+	reply = verbs[request->verb]->progress(control, request, now_ns);
+	if (!reply && atomic_load(&control->state->boot.stopping))
+		reply = fg_admin_error("busy", "flipgated is stopping");
+	if (reply || (!request->noted && !control->spoken)) {
+		fg_verb_audit(control, request, reply);
+		request->noted = true;
+	}
+	return reply;
 }
 
 const struct fg_admin_ops fg_control_verbs = {.begin = begin, .progress = progress};

@@ -58,6 +58,11 @@ uint32_t fg_wire_model(const char *name)
 	return XXH32(name, strlen(name), 0);
 }
 
+uint64_t fg_wire_label(const char *name)
+{
+	return XXH64(name, strlen(name), 0);
+}
+
 /* rows * cols * element size; UINT64_MAX when that overflows, so that it equals no payload. */
 static uint64_t payload_of(uint8_t dtype, uint32_t rows, uint32_t cols)
 {
@@ -86,8 +91,10 @@ int fg_wire_parse_request(const void *bytes, size_t length, struct fg_wire_heade
 	if (parse_header(bytes, length, FG_WIRE_REQUEST, header))
 		return -EPROTO;
 	*status = FG_STATUS_OK;
-	if (header->flags || header->status || header->reserved || header->generation ||
-	    header->zero)
+	if (header->flags & ~FG_WIRE_LABEL || header->status || header->reserved ||
+	    header->generation || header->zero)
+		*status = FG_STATUS_BAD_REQUEST;
+	else if (header->flags & FG_WIRE_LABEL && !header->model_version)
 		*status = FG_STATUS_BAD_REQUEST;
 	else if (fg_dtype_bytes(header->dtype) == 0)
 		*status = FG_STATUS_BAD_DTYPE;

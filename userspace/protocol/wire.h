@@ -4,7 +4,7 @@
  * Little-endian. A message is a 64-byte header and a payload; a datagram may be longer than
  * header + payload (a client pads a request that expects a reply longer than its request plus
  * 64 bytes; no reply is longer than that, so nobody can be flooded by reflection).
- * Over UDP a message is one datagram.
+ * Over UDP a message is one datagram; over TCP it follows its length (stream.h).
  */
 #ifndef FG_PROTOCOL_WIRE_H
 #define FG_PROTOCOL_WIRE_H
@@ -16,6 +16,11 @@
 #define FG_WIRE_REPLY	      2
 #define FG_WIRE_MAX_DATAGRAM  65507
 #define FG_WIRE_AMPLIFICATION 64 /* a reply's length <= its request's datagram length + this */
+
+/* Flags. */
+#define FG_WIRE_LABEL 1 /* request: model_version is fg_wire_label() of a label */
+#define FG_WIRE_LEAVING                                                                            \
+	2 /* reply, TCP: open a new connection for what comes next, close this one */
 
 enum fg_dtype {
 	FG_DTYPE_NONE = 0, /* no payload */
@@ -57,14 +62,14 @@ struct fg_wire_header {
 	uint32_t magic;		/*  0: FG_WIRE_MAGIC */
 	uint8_t version;	/*  4: FG_WIRE_VERSION */
 	uint8_t type;		/*  5: FG_WIRE_REQUEST or FG_WIRE_REPLY */
-	uint16_t flags;		/*  6: 0 */
+	uint16_t flags;		/*  6: FG_WIRE_LABEL or 0; reply: FG_WIRE_LEAVING or 0 */
 	uint32_t model;		/*  8: XXH32 of the model's name, seed 0 */
 	uint8_t dtype;		/* 12: enum fg_dtype of the payload */
 	uint8_t status;		/* 13: enum fg_status; 0 in a request */
 	uint16_t reserved;	/* 14: 0 */
 	uint64_t affinity;	/* 16: requests of one key are one flow; 0: the 5-tuple is */
 	uint64_t request_id;	/* 24: the client's, returned untouched */
-	uint64_t model_version; /* 32: wanted (0: the default), or the one that answered */
+	uint64_t model_version; /* 32: wanted (0: the default), a label, or the one that answered */
 	uint32_t rows;		/* 40 */
 	uint32_t cols;		/* 44 */
 	uint32_t payload_bytes; /* 48: rows * cols * element size, or the length of the text */
@@ -94,6 +99,8 @@ const char *fg_status_help(uint8_t status);
 
 /* The wire's name of a model: XXH32(name, strlen(name), 0). */
 uint32_t fg_wire_model(const char *name);
+/* The wire's name of a label: XXH64(name, strlen(name), 0). */
+uint64_t fg_wire_label(const char *name);
 
 /*
  * Reads the header of a datagram of `length` bytes at `bytes` (any alignment).
@@ -101,8 +108,9 @@ uint32_t fg_wire_model(const char *name);
  *    rows, cols and dtype.
  * -EPROTO: not ours (short, magic, version, type): must not be answered.
  * -EBADMSG: ours, but wrong inside; *header is filled and *status says what to answer. The first
- *    that holds: BAD_REQUEST (a field that must be 0 is not), BAD_DTYPE, BAD_SHAPE (rows or cols
- *    are 0), BAD_REQUEST (payload_bytes is not rows * cols * element, or not in the datagram).
+ *    that holds: BAD_REQUEST (a field that must be 0 is not, an unknown flag, FG_WIRE_LABEL with
+ *    model_version 0), BAD_DTYPE, BAD_SHAPE (rows or cols are 0), BAD_REQUEST (payload_bytes is not
+ *    rows * cols * element, or not in the datagram).
  * Bytes after the payload are padding and are not looked at.
  */
 int fg_wire_parse_request(const void *bytes, size_t length, struct fg_wire_header *header,

@@ -37,6 +37,14 @@ void fg_priority_background(void)
 	set_fair(0, 10, SHORT_SLICE_NS);
 }
 
+/* A guest's short slices stay. */
+void fg_priority_idle(void)
+{
+	const struct sched_attr attr = {.size = sizeof(attr), .sched_policy = SCHED_IDLE};
+
+	syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
 void fg_priority_normal(void)
 {
 	set_fair(0, 0, 0);

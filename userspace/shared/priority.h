@@ -16,6 +16,10 @@
  */
 void fg_priority_background(void);
 
+/* The caller, a guest before, runs only where and while nobody else wants to: SCHED_IDLE. For good.
+ * For shadows. */
+void fg_priority_idle(void);
+
 /* Back to nice 0 with the kernel's own slice. Needs CAP_SYS_NICE. */
 void fg_priority_normal(void);
 

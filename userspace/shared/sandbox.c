@@ -164,6 +164,7 @@ static const int worker_calls[] = {
 	SCMP_SYS(sendto),   /* AF_XDP: send what is in the tx ring */
 	SCMP_SYS(recvfrom), /* AF_XDP: look at the fill ring */
 	SCMP_SYS(io_uring_enter),
+	SCMP_SYS(shutdown),	 /* TCP: a connection ends in order */
 	SCMP_SYS(sched_setattr), /* warm: back to nice 0, within RLIMIT_NICE */
 	SCMP_SYS(sched_setaffinity),
 };

@@ -33,9 +33,9 @@ int fg_sandbox_landlock_read(int dirfd, struct fg_error *error);
 enum fg_sandbox_profile {
 	FG_SANDBOX_PACKER, /* reads and opens files for reading, writes open descriptors, memory */
 	/*
-	 * What serving takes: I/O on open descriptors, io_uring_enter, the two calls of AF_XDP,
-	 * futex, clocks, sleeps, signals' return, memory, own priority. No new file, socket, ring,
-	 * process.
+	 * What serving takes: I/O on open descriptors, io_uring_enter, shutdown, the two calls of
+	 * AF_XDP, futex, clocks, sleeps, signals' return, memory, own priority. No new file,
+	 * socket, ring, process.
 	 */
 	FG_SANDBOX_WORKER,
 };

@@ -10,9 +10,13 @@
  *   boot            keeper    facts of this start: mode, interface, pids
  *   plans[]         keeper    packed plans and why one failed (the memfds are the keeper's)
  *   rollout         control   generations, wanted versions: the whole state of sched/rollout
+ *   rules[]         control   the configuration of models: rollout says which one is in force
+ *   control         control   what else the next control process must find
  *   slots[].post    keeper    pid and exit of the slot's worker
  *   slots[].order   control   what the worker is told
+ *   slots[].watch   control   which model it watches, for a canary or a shadow
  *   slots[].work    worker    what it is doing, and its counters
+ *   slots[].seen    worker    what it saw of the watched model
  */
 #ifndef FG_SHARED_STATE_H
 #define FG_SHARED_STATE_H
@@ -21,6 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "bpf/abi.h"
+#include "sched/distribution.h"
 #include "sched/rollout.h"
 #include "userspace/protocol/wire.h"
 
@@ -46,7 +51,12 @@ struct fg_state_boot {
 	int32_t keeper_pid;
 	_Atomic int32_t control_pid;
 	_Atomic uint32_t control_restarts;
-	_Atomic uint32_t stopping;   /* 1: keeper was asked to stop: drain all, then exit */
+	_Atomic uint32_t control_starts; /* of control, this one included; see control.in_charge */
+	_Atomic uint32_t upgrades; /* of control (takeover.h), tried to their end; announces ... */
+	char upgrade_error[256];   /* ... why the last one was not done; "": it was */
+	_Atomic uint32_t stopping; /* 1: keeper was asked to stop: drain all, then exit */
+	_Atomic uint32_t reloads;  /* SIGHUPs: control reads the models' configuration again */
+	uint32_t layout;	   /* FG_STATE_LAYOUT: who takes over must mean the same */
 	struct fg_state_drops drops; /* every second */
 	char interface[16];
 	char mode_reason[256]; /* why a faster mode was not taken; empty if the first was */
@@ -87,7 +97,43 @@ struct fg_stats {
 	_Atomic uint64_t udp_received; /* datagrams from io_uring */
 	_Atomic uint64_t send_failed;  /* replies the kernel refused */
 	_Atomic uint64_t sleeps;       /* times it blocked */
+	_Atomic uint64_t tcp_accepted; /* connections */
+	_Atomic uint64_t tcp_received; /* messages from connections */
+	_Atomic uint64_t tcp_closed;   /* connections: tcp_accepted - tcp_closed are open */
+	_Atomic uint64_t tcp_refused;  /* of these: closed for what the client did, or did not */
 };
+
+/*
+ * What a worker saw of the model it is told to watch, in one epoch: the answers it gave, or as a
+ * shadow the answers it would have given. The worker empties it when the epoch changes and then
+ * names the epoch (release). Durations in ns; scores: the first output columns of every row.
+ */
+#define FG_SEEN_SCORES 8
+struct fg_state_seen {
+	_Atomic uint32_t epoch;	   /* 0: nothing yet */
+	_Atomic uint32_t worst;	   /* shadow: largest |live - own|, the bits of an f32 */
+	_Atomic uint64_t requests; /* answered with OK, all outputs finite */
+	_Atomic uint64_t errors;   /* answered otherwise, or with a NaN or an infinity */
+	_Atomic uint64_t skipped;  /* to be shadowed, but the ring was full */
+	_Atomic uint64_t rows;	   /* shadow: compared */
+	_Atomic uint64_t agreed;   /* shadow: rows with the same largest column, or close by */
+	_Atomic uint64_t live_ns;  /* shadow: run times of what was compared, live ... */
+	_Atomic uint64_t own_ns;   /* ... and own */
+	struct fg_distribution latency_ns; /* from arrival to answer; shadow: run time */
+	struct fg_distribution scores[FG_SEEN_SCORES];
+};
+
+/* What to watch, one word: the model's wire name (0: nothing), the epoch, and the share of requests
+ * that a live worker leaves for a shadow (parts of FG_CANARY_WHOLE). */
+static inline uint64_t fg_state_watch(uint32_t model, uint16_t epoch, uint16_t share)
+{
+	return model | (uint64_t)epoch << 32 | (uint64_t)share << 48;
+}
+
+static inline uint16_t fg_state_watch_epoch(uint64_t watch)
+{
+	return (uint16_t)(watch >> 32);
+}
 
 struct fg_state_work {
 	_Atomic uint32_t phase;	       /* enum fg_work_phase; announces error */
@@ -98,20 +144,36 @@ struct fg_state_work {
 	char error[256];
 };
 
-/* Page-sized, so that a worker keeps its own mapped and no other. */
+/* Whole pages, so that a worker keeps its own mapped and no other. */
 struct fg_state_slot {
 	struct fg_state_post post;
 	_Atomic uint32_t order; /* enum fg_order */
+	_Atomic uint64_t watch; /* fg_state_watch(); 0: nothing */
 	struct fg_state_work work;
+	struct fg_state_seen seen __attribute__((aligned(4096)));
 } __attribute__((aligned(4096)));
-_Static_assert(sizeof(struct fg_state_slot) == 4096, "a slot's state is one page");
+_Static_assert(sizeof(struct fg_state_slot) % 4096 == 0, "a slot's state is whole pages");
+
+struct fg_state_control {
+	_Atomic uint32_t in_charge;    /* the one of boot.control_starts that has taken over */
+	_Atomic uint32_t rules_read;   /* 1: rules[] were filled, by the first one */
+	_Atomic uint32_t reloads_done; /* of boot.reloads: those that were acted on */
+	uint32_t upgrades_told;	       /* of boot.upgrades: those that the audit log tells of */
+	uint64_t config_hash;	       /* of the models' configuration as it was read last */
+	_Atomic uint64_t audit_lost;   /* lines that could not be written */
+};
 
 struct fg_state {
 	struct fg_state_boot boot;
 	struct fg_state_plan plans[FG_STATE_MAX_PLANS];
 	struct fg_rollout_record rollout; /* fg_rollout_current() is what counts */
+	struct fg_rules rules[2];
+	struct fg_state_control control;
 	struct fg_state_slot slots[FG_MAX_SLOTS];
 };
+
+/* Of this memory: programs that agree on it may take over from each other (flipgated --upgrade). */
+#define FG_STATE_LAYOUT (1u << 24 | (uint32_t)(sizeof(struct fg_state) / 8 & 0xffffff))
 
 /* "native", "generic", "sockets", "none". Static string. */
 const char *fg_mode_name(uint32_t mode);

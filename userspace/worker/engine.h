@@ -17,6 +17,7 @@
 #include "userspace/protocol/wire.h"
 #include "userspace/shared/state.h"
 #include "userspace/worker/message.h"
+#include "userspace/worker/watch.h"
 
 #define FG_ENGINE_MAX_MESSAGES FG_BATCH_MAX_REQUESTS
 #define FG_ENGINE_TEXT_BYTES   64 /* of an error reply, at most */
@@ -25,11 +26,16 @@
  * always one row), so that a worker's own memory stays below 16 MiB. */
 #define FG_ENGINE_MEMORY_BYTES (8u << 20)
 
+/* Warm-up requests of all models together are run for that long at most; what is left is not. */
+#define FG_ENGINE_WARM_NS 2000000000ull
+
 /* One model version. Its largest batch is costs[same index].max_rows. */
 struct fg_engine_model {
 	uint32_t name; /* fg_wire_model */
 	uint32_t is_default;
 	uint64_t version;
+	uint32_t label_count;
+	uint64_t labels[FG_RULES_MAX_LABELS]; /* fg_wire_label */
 	struct fg_plan plan;
 };
 
@@ -46,6 +52,7 @@ struct fg_engine {
 	struct fg_engine_model models[FG_ROLLOUT_MAX_MODELS];
 	struct fg_batch_cost costs[FG_ROLLOUT_MAX_MODELS]; /* measured; [entry] */
 	struct fg_stats *stats;
+	struct fg_watch *watch; /* the caller's, set after opening; NULL: watches nothing */
 	void *arena;
 	size_t arena_bytes;
 	float *in;     /* (rows, in_cols) of the batch that runs */
@@ -58,17 +65,20 @@ struct fg_engine {
 	struct fg_engine_pending pending[FG_ENGINE_MAX_MESSAGES];
 	struct fg_batch_request requests[FG_ENGINE_MAX_MESSAGES]; /* [pending] */
 	struct fg_batch_schedule schedule;
-	uint32_t done_count; /* messages finished by the last begin or step */
+	const struct fg_batch *watched; /* ran, and the watch has not seen it yet; NULL: none */
+	uint32_t watched_ns;		/* its run time */
+	uint32_t done_count;		/* messages finished by the last begin or step */
 	struct fg_message *done[FG_ENGINE_MAX_MESSAGES];
 };
 
 /*
  * Gets ready to serve entries[i] with plans[i] (entry_count of each, 1 .. FG_ROLLOUT_MAX_MODELS)
  * in batches of up to max_batch rows (1 .. FG_BATCH_MAX_ROWS): allocates, touches all pages, checks
- * every plan's golden rows, runs every plan at 1, 2, 4 .. rows and measures. Takes
- * milliseconds, seconds for big models. Plans are copied, their bytes must stay mapped; stats stay
- * the caller's. -EINVAL: two models with one wire name, a version twice, two defaults, a row
- * that no datagram can carry; -EILSEQ: golden rows differ; -ENOMEM. *error names the model.
+ * every plan's golden rows, runs its warm-up requests (models/warmup.h; FG_ENGINE_WARM_NS), runs
+ * every plan at 1, 2, 4 .. rows and measures. Takes milliseconds, seconds for big models. Plans are
+ * copied, their bytes must stay mapped; stats stay the caller's. -EINVAL: two models with one wire
+ * name, a version twice, two defaults, two versions with one label, a row that no datagram can
+ * carry; -EILSEQ: golden rows differ; -ENOMEM. *error names the model.
  */
 int fg_engine_open(struct fg_engine *engine, const struct fg_rollout_entry *entries,
 		   uint32_t entry_count, const struct fg_plan *plans, uint32_t generation,
@@ -81,8 +91,9 @@ void fg_engine_close(struct fg_engine *engine);
  * replies can be sent before the next batch runs; now_ns: CLOCK_MONOTONIC. Begin parses, forms
  * batches and refuses; each step runs one batch. After begin, and after each step that returned
  * true, done[0 .. done_count - 1] are the messages that it finished: each with its reply's
- * length, or 0 when it was no request of ours. Step returns false when nothing is left. `messages`
- * must stay where they are in between.
+ * length, or 0 when it was no request of ours. Step returns false when nothing is left, and must be
+ * called until then. `messages` must stay where they are in between, and keep their arrived_ns:
+ * what is watched of a batch is looked at when its replies are sent, in the next step.
  */
 void fg_engine_begin(struct fg_engine *engine, struct fg_message *messages, uint32_t count,
 		     uint64_t now_ns);

@@ -133,6 +133,8 @@ static uint32_t reap(struct fg_uring *uring, struct fg_message *messages, uint32
 			fg_stats_add(&uring->stats->send_failed, cqe->res < 0);
 			recycle(uring, index);
 		}
+		if (kind >= FG_TCP_KINDS)
+			fg_tcp_complete(uring->tcp, cqe);
 		seen++;
 	}
 	io_uring_cq_advance(&uring->ring, seen);
@@ -280,7 +282,7 @@ int fg_uring_wait(struct fg_uring *uring, uint64_t timeout_ns)
 
 	/* Sends that are done and polls that fired long ago are no reason to wake up. */
 	reap(uring, NULL, 0, 0);
-	if (io_uring_cq_ready(&uring->ring))
+	if (io_uring_cq_ready(&uring->ring) || (uring->tcp && fg_tcp_has_work(uring->tcp)))
 		return 0;
 	rearm(uring);
 	arm_polls(uring);
@@ -387,15 +389,17 @@ static int explain_setup(int code, struct fg_error *error)
 
 static int open_ring(struct fg_uring *uring, struct fg_error *error)
 {
-	/* A buffer has at most one completion waiting, of its receive or of its send. */
-	uint32_t others = 2 * uring->socket_count + uring->poll_count;
+	/* A buffer has at most one completion waiting, of its receive or of its send. Connections
+	 * may have more than there is room for: the kernel keeps those until there is. */
+	uint32_t own = uring->buffer_count + 2 * uring->socket_count + uring->poll_count;
+	uint32_t entries = own + (uring->tcp ? FG_TCP_SQES : 0);
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER |
 			 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
 			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
-		.cq_entries = 2 * (uring->buffer_count + others),
+		.cq_entries = (uring->tcp ? 8 : 2) * entries,
 	};
-	int ret = io_uring_queue_init_params(uring->buffer_count + others, &uring->ring, &params);
+	int ret = io_uring_queue_init_params(entries, &uring->ring, &params);
 
 	if (ret) {
 		uring->ring = (struct io_uring){0};
@@ -405,6 +409,8 @@ static int open_ring(struct fg_uring *uring, struct fg_error *error)
 	if (ret != 1)
 		return fg_error_set(error, ret, "io_uring: registering the ring: %s",
 				    strerror(-ret));
+	if (uring->tcp)
+		fg_tcp_attach(uring->tcp, &uring->ring, own);
 	return 0;
 }
 
@@ -466,18 +472,23 @@ static int ask_ring(struct fg_uring *uring, unsigned int what, void *arg, unsign
  * which ones this process needs, for ever. */
 static int restrict_ring(struct fg_uring *uring, struct fg_error *error)
 {
-	struct io_uring_restriction allowed[] = {
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_RECVMSG},
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_SENDMSG},
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_ADD},
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_ASYNC_CANCEL},
+	static const uint8_t calls[] = {IORING_OP_RECVMSG, IORING_OP_SENDMSG, IORING_OP_POLL_ADD,
+					IORING_OP_ASYNC_CANCEL,
+					/* TCP only: */
+					IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SEND};
+	uint32_t call_count = uring->tcp ? 7 : 4, count;
+	struct io_uring_restriction allowed[sizeof(calls) + 2] = {
 		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_BUFFER_SELECT},
 		/* what fg_uring_close undoes */
 		{.opcode = IORING_RESTRICTION_REGISTER_OP,
 		 .register_op = IORING_UNREGISTER_RING_FDS},
 	};
-	int ret = ask_ring(uring, IORING_REGISTER_RESTRICTIONS, allowed,
-			   sizeof(allowed) / sizeof(allowed[0]));
+	int ret;
+
+	for (count = 2; count < 2 + call_count; count++)
+		allowed[count] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_OP,
+							       .sqe_op = calls[count - 2]};
+	ret = ask_ring(uring, IORING_REGISTER_RESTRICTIONS, allowed, count);
 
 	if (!ret)
 		ret = ask_ring(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
@@ -493,6 +504,7 @@ int fg_uring_open(struct fg_uring *uring, const struct fg_uring_config *config,
 
 	*uring = (struct fg_uring){
 		.layout = {.msg_namelen = NAME_BYTES, .msg_controllen = CONTROL_BYTES},
+		.tcp = config->tcp,
 		.stats = config->stats,
 		.socket_count = config->socket_count,
 		.poll_count = config->poll_count,

@@ -1,5 +1,6 @@
 /*
- * uring.h: datagrams that come up the kernel's stack: one io_uring per worker.
+ * uring.h: datagrams that come up the kernel's stack: one io_uring per worker. TCP (tcp.h) uses the
+ * same ring; this file gives it its completions, and submits what it queues.
  *
  * On each UDP socket stands a multishot recvmsg that fills buffers from one ring of provided
  * buffers; the reply is written in place, sent with sendmsg, and the buffer goes back to the ring
@@ -8,7 +9,7 @@
  *
  * Needs Linux 6.1 (DEFER_TASKRUN): completions are made only when this thread enters the kernel,
  * never by an interrupt in the middle of a batch, and a flag in shared memory says when that is
- * worth while. After fg_uring_open the only syscall made is io_uring_enter.
+ * worth while. After fg_uring_open the only syscall made here is io_uring_enter.
  *
  * Sleeping. The AF_XDP sockets of the worker are watched by one-shot polls that fg_uring_wait
  * arms in the same io_uring_enter that sleeps. One-shot, because an armed poll costs the kernel a
@@ -30,6 +31,7 @@
 #include "models/error.h"
 #include "userspace/shared/state.h"
 #include "userspace/worker/message.h"
+#include "userspace/worker/tcp.h"
 
 #define FG_URING_BUFFERS	64
 #define FG_URING_DATAGRAM_BYTES 65536 /* the largest UDP payload is 65527 (IPv6) */
@@ -41,6 +43,7 @@ struct fg_uring_config {
 	uint32_t poll_count;	 /* 0 .. FG_MAX_QUEUES */
 	uint32_t buffers;	 /* datagrams held at once, a power of two, 2 .. 1024 */
 	uint32_t datagram_bytes; /* longer datagrams are dropped and counted as not ours */
+	struct fg_tcp *tcp;	 /* opened, gets the ring; NULL: none */
 	struct fg_stats *stats;	 /* udp_received, not_ours, send_failed, sleeps */
 };
 
@@ -71,6 +74,7 @@ struct fg_uring {
 	uint32_t buffer_count, stride, datagram_bytes;
 	uint32_t available;   /* buffers that the kernel may fill */
 	struct msghdr layout; /* sizes of name and control data in every buffer */
+	struct fg_tcp *tcp;   /* NULL: none */
 	struct fg_stats *stats;
 	struct fg_uring_socket sockets[FG_MAX_LISTENERS];
 	struct fg_uring_poll polls[FG_MAX_QUEUES];
@@ -102,8 +106,8 @@ uint32_t fg_uring_receive(struct fg_uring *uring, struct fg_message *messages, u
  */
 void fg_uring_reply(struct fg_uring *uring, struct fg_message *const *messages, uint32_t count);
 /*
- * Sleeps until a datagram came, a poll is readable, a signal came or timeout_ns are over. 0: look
- * at the rings; -ETIME: nothing came; another -errno: the ring is unusable.
+ * Sleeps until a datagram came, TCP has work, a poll is readable, a signal came or timeout_ns are
+ * over. 0: look at the rings; -ETIME: nothing came; another -errno: the ring is unusable.
  */
 int fg_uring_wait(struct fg_uring *uring, uint64_t timeout_ns);
 

@@ -15,6 +15,7 @@
 #include "userspace/shared/sandbox.h"
 #include "userspace/worker/engine.h"
 #include "userspace/worker/queue.h"
+#include "userspace/worker/shadow_run.h"
 #include "userspace/worker/uring.h"
 
 #define SLEEP_NS     50000000ull /* an order is obeyed within this */
@@ -22,6 +23,7 @@
 #define RESEND_NS    200000ull
 #define STALL_NS     1000000000ull
 #define FINISH_NS    5000000000ull
+#define NAP_NS	     1000000ull
 #define DRAIN_RUN_NS 1000000ull /* a draining worker serves that long at most in one go ... */
 #define DRAIN_GAP_NS 1000000ull /* ... then leaves its CPU to its successor for that long */
 #define URING_BATCH  FG_URING_BUFFERS
@@ -38,10 +40,13 @@ struct worker {
 	struct fg_rollout_generation generation;     /* a copy: the page is unmapped */
 	struct mapped mapped[FG_ROLLOUT_MAX_MODELS]; /* [generation.entries] */
 	struct fg_engine engine;
+	struct fg_watch watch;
+	struct fg_shadow_run shadow; /* of a shadow; it has no rings and no queues */
+	struct fg_tcp tcp;	     /* if the gateway listens on TCP: then uring.tcp is set */
 	struct fg_uring uring;
 	uint32_t queue_count;
 	struct fg_queue queues[FG_MAX_QUEUES];
-	struct fg_message messages[URING_BATCH];
+	struct fg_message messages[URING_BATCH + FG_TCP_BATCH];
 	uint64_t last_request_ns, last_heartbeat_ns;
 	uint64_t woke_ns; /* end of the last sleep */
 };
@@ -97,6 +102,20 @@ static int open_models(struct worker *worker, struct fg_error *error)
 			      error);
 }
 
+static int open_tcp(struct worker *worker, const struct fg_worker_setup *setup,
+		    struct fg_error *error)
+{
+	const struct fg_tcp_config config = {
+		.listeners = setup->dataplane->slots[setup->slot].tcp,
+		.listener_count = setup->config->listen_tcp_count,
+		.connections = setup->config->connections,
+		.leave_ms = setup->config->flow_idle_ms,
+		.stats = &worker->slot->work.stats,
+	};
+
+	return config.listener_count ? fg_tcp_open(&worker->tcp, &config, error) : 0;
+}
+
 static int open_uring(struct worker *worker, const struct fg_worker_setup *setup,
 		      struct fg_error *error)
 {
@@ -109,6 +128,7 @@ static int open_uring(struct worker *worker, const struct fg_worker_setup *setup
 		.poll_count = worker->queue_count,
 		.buffers = FG_URING_BUFFERS,
 		.datagram_bytes = FG_URING_DATAGRAM_BYTES,
+		.tcp = setup->config->listen_tcp_count ? &worker->tcp : NULL,
 		.stats = &worker->slot->work.stats,
 	};
 
@@ -139,7 +159,7 @@ static int by_number(const void *a, const void *b)
 /* Of all that was inherited, only this worker's own sockets stay open. */
 static void close_others(const struct worker *worker, const struct fg_worker_setup *setup)
 {
-	int keep[FG_MAX_QUEUES * 2 + FG_MAX_LISTENERS + 1];
+	int keep[FG_MAX_QUEUES * 2 + FG_MAX_LISTENERS * 2 + 1];
 	const struct fg_dataplane_slot *sockets = &setup->dataplane->slots[setup->slot];
 	unsigned int next = STDERR_FILENO + 1;
 	size_t count = 0;
@@ -148,9 +168,12 @@ static void close_others(const struct worker *worker, const struct fg_worker_set
 		keep[count++] = sockets->xsks[i].fd;
 		keep[count++] = setup->dataplane->umems[i].owner;
 	}
-	for (uint32_t i = 0; i < setup->config->listen_count; i++)
+	for (uint32_t i = 0; !setup->generation->shadow && i < setup->config->listen_count; i++)
 		keep[count++] = sockets->udp[i];
-	keep[count++] = worker->uring.ring.ring_fd;
+	for (uint32_t i = 0; !setup->generation->shadow && i < setup->config->listen_tcp_count; i++)
+		keep[count++] = sockets->tcp[i];
+	if (!setup->generation->shadow)
+		keep[count++] = worker->uring.ring.ring_fd;
 	qsort(keep, count, sizeof(keep[0]), by_number);
 	for (size_t i = 0; i < count; i++) {
 		if ((unsigned int)keep[i] > next)
@@ -188,6 +211,8 @@ static void unmap_others(const struct fg_worker_setup *setup)
 	char *start = (char *)setup->state, *own = (char *)&setup->state->slots[setup->slot];
 	char *end = start + sizeof(*setup->state), *after = own + sizeof(struct fg_state_slot);
 
+	if (!setup->generation->shadow)
+		fg_shadow_keep(setup->shadow, setup->slot);
 	unmap_rings(setup);
 	fg_steering_unmap(setup->dataplane->steering);
 	munmap(start, own - start);
@@ -217,18 +242,60 @@ static int set_up_privileged(struct worker *worker, const struct fg_worker_setup
 	struct rlimit nice = {.rlim_cur = 20, .rlim_max = 20}; /* nice 0 and above, setrlimit(2) */
 	int code;
 
-	fg_priority_background();
+	/* Only who may come back (the limit takes CAP_SYS_RESOURCE, which containers often lack)
+	 * makes room: a worker that served at low priority would starve on a busy host. */
+	if (!setrlimit(RLIMIT_NICE, &nice))
+		fg_priority_background();
 	fg_priority_avoid_cpus(setup->config->worker_cpus, setup->config->worker_count);
-	setrlimit(RLIMIT_NICE, &nice);
-	open_queues(worker, setup);
+	if (!setup->generation->shadow)
+		open_queues(worker, setup);
 	code = map_plans(worker, setup, error);
-	if (!code)
+	if (!code && !setup->generation->shadow)
+		code = open_tcp(worker, setup, error);
+	if (!code && !setup->generation->shadow)
 		code = open_uring(worker, setup, error);
 	if (code)
 		return code;
 	close_others(worker, setup);
 	unmap_others(setup);
 	return 0;
+}
+
+/* Bytes of the longest row that any model answers. */
+static uint32_t widest_row(const struct fg_engine *engine)
+{
+	uint32_t cols = 0;
+
+	for (uint32_t i = 0; i < engine->model_count; i++)
+		if (engine->models[i].plan.out_cols > cols)
+			cols = engine->models[i].plan.out_cols;
+	return cols * (uint32_t)sizeof(float);
+}
+
+/* What a worker does once its models are warm: takes its CPU ... */
+static int become_server(struct worker *worker, const struct fg_worker_setup *setup,
+			 struct fg_error *error)
+{
+	int code;
+
+	if (worker->uring.tcp)
+		fg_tcp_start(&worker->tcp, widest_row(&worker->engine));
+	fg_watch_open(&worker->watch, worker->slot, &setup->shadow->rings[setup->slot]);
+	worker->engine.watch = &worker->watch;
+	fg_priority_normal();
+	code = fg_priority_pin(setup->cpu);
+	if (code)
+		return fg_error_set(error, code, "CPU %d: %s", setup->cpu, strerror(-code));
+	return 0;
+}
+
+/* ... or keeps off the others'. */
+static int become_shadow(struct worker *worker, const struct fg_worker_setup *setup,
+			 struct fg_error *error)
+{
+	fg_priority_idle();
+	return fg_shadow_run_open(&worker->shadow, &worker->engine, worker->slot, setup->shadow,
+				  error);
 }
 
 static int set_up(struct worker *worker, const struct fg_worker_setup *setup,
@@ -245,12 +312,12 @@ static int set_up(struct worker *worker, const struct fg_worker_setup *setup,
 		code = fg_sandbox_seccomp(FG_SANDBOX_WORKER, error);
 	if (!code)
 		code = open_models(worker, error);
+	if (!code && worker->generation.shadow)
+		code = become_shadow(worker, setup, error);
+	else if (!code)
+		code = become_server(worker, setup, error);
 	if (code)
 		return code;
-	fg_priority_normal();
-	code = fg_priority_pin(setup->cpu);
-	if (code)
-		return fg_error_set(error, code, "CPU %d: %s", setup->cpu, strerror(-code));
 	worker->slot->work.own_bytes = own_bytes(memory);
 	return 0;
 }
@@ -265,15 +332,35 @@ static void beat(struct worker *worker, uint64_t now_ns)
 	atomic_store_explicit(&worker->slot->work.heartbeat_ns, now_ns, memory_order_relaxed);
 }
 
+/* Each to the transport it came by; one io_uring_enter sends all. */
+static void reply_uring(struct worker *worker)
+{
+	const struct fg_engine *engine = &worker->engine;
+	struct fg_message *udp[URING_BATCH], *tcp[FG_TCP_BATCH];
+	uint32_t udp_count = 0, tcp_count = 0;
+
+	for (uint32_t i = 0; i < engine->done_count; i++)
+		if (engine->done[i]->proven)
+			tcp[tcp_count++] = engine->done[i];
+		else
+			udp[udp_count++] = engine->done[i];
+	if (tcp_count)
+		fg_tcp_reply(&worker->tcp, tcp, tcp_count, engine->now_ns);
+	fg_uring_reply(&worker->uring, udp, udp_count);
+}
+
 static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
 {
 	uint32_t count = fg_uring_receive(&worker->uring, worker->messages, URING_BATCH, now_ns);
 
+	if (worker->uring.tcp)
+		count += fg_tcp_receive(&worker->tcp, worker->messages + count, FG_TCP_BATCH,
+					now_ns);
 	if (!count)
 		return 0;
 	fg_engine_begin(&worker->engine, worker->messages, count, now_ns);
 	do {
-		fg_uring_reply(&worker->uring, worker->engine.done, worker->engine.done_count);
+		reply_uring(worker);
 		beat(worker, worker->engine.now_ns);
 	} while (fg_engine_step(&worker->engine));
 	return count;
@@ -353,8 +440,10 @@ static void serve_until_finish(struct worker *worker)
 		uint64_t now_ns = fg_clock_ns();
 
 		beat(worker, now_ns);
+		fg_watch_look(&worker->watch);
+		fg_tcp_leave(&worker->tcp, order == FG_ORDER_DRAIN);
 		if (serve(worker, now_ns)) {
-			if (order == FG_ORDER_DRAIN)
+			if (order != FG_ORDER_SERVE)
 				give_way(worker, now_ns);
 			continue;
 		}
@@ -370,23 +459,29 @@ static bool drained(const struct worker *worker)
 	for (uint32_t i = 0; i < worker->queue_count; i++)
 		if (!fg_queue_idle(&worker->queues[i]))
 			return false;
-	return fg_uring_drained(&worker->uring);
+	return fg_uring_drained(&worker->uring) &&
+	       (!worker->uring.tcp || fg_tcp_finished(&worker->tcp));
 }
 
-/* Nothing more is steered here: control has waited for that. What is in the rings is answered. A
- * second without progress (a driver that does not send), or five in all, end it: the frames are
- * then the keeper's to take back. */
+/* Nothing more is steered here: control has waited for that. What is in the rings is answered, TCP
+ * connections end. A second without progress (a driver that does not send, a client that does not
+ * close), or five in all, end it: the frames are then the keeper's to take back, and so are the
+ * connections that were not accepted (userspace/daemon/dataplane_tcp.h). */
 static void finish(struct worker *worker)
 {
 	uint64_t now_ns = fg_clock_ns();
 	uint64_t end_ns = now_ns + FINISH_NS, stall_ns = now_ns + STALL_NS;
 
 	fg_uring_drain(&worker->uring);
+	if (worker->uring.tcp)
+		fg_tcp_finish(&worker->tcp);
 	do {
 		now_ns = fg_clock_ns();
 		beat(worker, now_ns);
 		if (serve(worker, now_ns))
 			stall_ns = now_ns + STALL_NS;
+		else if (worker->uring.tcp) /* clients have a second to close */
+			fg_uring_wait(&worker->uring, NAP_NS);
 	} while (!drained(worker) && now_ns < stall_ns && now_ns < end_ns);
 }
 
@@ -415,8 +510,13 @@ int fg_worker_run(const struct fg_worker_setup *setup)
 	worker->slot->work.ready_ns = fg_clock_ns();
 	beat(worker, worker->slot->work.ready_ns);
 	announce(worker, FG_WORK_READY);
-	serve_until_finish(worker);
-	finish(worker);
+	if (worker->generation.shadow) {
+		fg_shadow_run_until_finish(&worker->shadow);
+		fg_shadow_run_close(&worker->shadow);
+	} else {
+		serve_until_finish(worker);
+		finish(worker);
+	}
 	announce(worker, FG_WORK_DONE);
 	return 0;
 }

@@ -1,0 +1,257 @@
+#include <stddef.h>
+#include <string.h>
+#include "sched/rollout_actions.h"
+#include "sched/rollout_step.h"
+
+const struct fg_rules *fg_rollout_rules(const struct fg_rollout *rollout,
+					const struct fg_rules *const rules[2])
+{
+	return rules[(rollout->rules ^ rollout->trial.active) & 1];
+}
+
+const struct fg_rules *fg_step_rules(const struct fg_step *step)
+{
+	return fg_rollout_rules(step->rollout, step->observed->rules);
+}
+
+/* ---- comparing ---- */
+
+static bool same_plan(const struct fg_rollout_entry *a, const struct fg_rollout_entry *b)
+{
+	return b && a->version == b->version && a->plan == b->plan;
+}
+
+static bool same_entry(const struct fg_rollout_entry *a, const struct fg_rollout_entry *b)
+{
+	return same_plan(a, b) && a->is_default == b->is_default &&
+	       !memcmp(a->labels, b->labels, sizeof(a->labels));
+}
+
+bool fg_set_same(const struct fg_set *set, const struct fg_rollout_generation *generation)
+{
+	uint32_t i;
+
+	if (set->count != generation->entry_count)
+		return false;
+	for (i = 0; i < set->count; i++)
+		if (!same_entry(&set->entries[i],
+				fg_rollout_version(generation, set->entries[i].model,
+						   set->entries[i].version)))
+			return false;
+	return true;
+}
+
+static bool has_plan(const struct fg_rollout_generation *generation,
+		     const struct fg_rollout_entry *entry)
+{
+	return generation &&
+	       same_plan(entry, fg_rollout_version(generation, entry->model, entry->version));
+}
+
+uint32_t fg_set_changes(const struct fg_rollout_generation *generation,
+			const struct fg_rollout_generation *live,
+			const struct fg_rollout_entry **fault)
+{
+	uint32_t i, changes = 0;
+
+	*fault = NULL;
+	for (i = 0; i < generation->entry_count; i++) {
+		if (has_plan(live, &generation->entries[i]))
+			continue;
+		*fault = &generation->entries[i];
+		changes++;
+	}
+	return changes;
+}
+
+/* ---- building ---- */
+
+static struct fg_rollout_entry *add(struct fg_set *set, const char *model, uint64_t version,
+				    int plan)
+{
+	struct fg_rollout_entry *entry;
+
+	if (set->count == FG_ROLLOUT_MAX_MODELS)
+		return NULL;
+	entry = &set->entries[set->count++];
+	memset(entry, 0, sizeof(*entry));
+	strcpy(entry->model, model);
+	entry->version = version;
+	entry->plan = (uint32_t)plan;
+	return entry;
+}
+
+bool fg_set_has(const struct fg_set *set, const char *model, uint64_t version)
+{
+	uint32_t i;
+
+	for (i = 0; i < set->count; i++)
+		if (set->entries[i].version == version && !strcmp(set->entries[i].model, model))
+			return true;
+	return false;
+}
+
+static void add_labels(struct fg_rollout_entry *entry, const struct fg_rules_model *rule)
+{
+	uint32_t i, count = 0;
+
+	for (i = 0; i < rule->label_count; i++)
+		if (rule->labels[i].version == entry->version)
+			memcpy(entry->labels[count++], rule->labels[i].name,
+			       sizeof(entry->labels[0]));
+}
+
+/*
+ * The plan to serve a model with, and its version: the wanted one, or while that is not packed the
+ * newest one below it that is, so that neither a start that is under way is lost to each newer
+ * version, nor are all of them when they come faster than they are packed. -1: none.
+ */
+static int usable_plan(const struct fg_step *step, const struct fg_rollout_model *model,
+		       uint64_t wanted, uint64_t *version)
+{
+	const struct fg_store_model *found = fg_store_find(step->observed->store, model->name);
+	int plan = fg_rollout_find_plan(step->rollout, step->observed, model->name, wanted);
+	uint32_t i;
+
+	*version = wanted;
+	for (i = found ? found->count : 0; plan < 0 && i > 0; i--) {
+		*version = found->versions[i - 1].version;
+		if (*version < wanted && fg_wanted_stopgap(step->rollout, step->observed->store,
+							   fg_step_rules(step), model, *version))
+			plan = fg_rollout_find_plan(step->rollout, step->observed, model->name,
+						    *version);
+	}
+	return plan;
+}
+
+/* A model whose new default cannot serve yet stays as it is. */
+static void add_live(struct fg_set *set, const struct fg_rollout_generation *live,
+		     const char *model, bool by_default)
+{
+	uint32_t i;
+
+	for (i = 0; live && i < live->entry_count; i++)
+		if (!strcmp(live->entries[i].model, model) && set->count < FG_ROLLOUT_MAX_MODELS &&
+		    by_default == live->entries[i].is_default)
+			set->entries[set->count++] = live->entries[i];
+}
+
+/* False: it is not packed. */
+static bool add_default(const struct fg_step *step, struct fg_set *set,
+			const struct fg_rollout_model *model, uint64_t wanted)
+{
+	uint64_t version;
+	int plan = usable_plan(step, model, wanted, &version);
+	struct fg_rollout_entry *entry;
+
+	set->waiting |= plan < 0 || version != wanted;
+	if (plan < 0)
+		return false;
+	entry = add(set, model->name, version, plan);
+	entry->is_default = 1;
+	add_labels(entry, fg_rules_find(fg_step_rules(step), model->name));
+	return true;
+}
+
+static void add_beside(const struct fg_step *step, struct fg_set *set,
+		       const struct fg_rollout_model *model, uint64_t version)
+{
+	int plan = fg_rollout_find_plan(step->rollout, step->observed, model->name, version);
+	struct fg_rollout_entry *entry = NULL;
+
+	set->waiting |= plan < 0;
+	if (plan >= 0 && !fg_set_has(set, model->name, version))
+		entry = add(set, model->name, version, plan);
+	if (entry)
+		add_labels(entry, fg_rules_find(fg_step_rules(step), model->name));
+}
+
+void fg_set_build(const struct fg_step *step, const struct fg_rollout_generation *live,
+		  struct fg_set *set)
+{
+	const struct fg_rollout_model *model;
+	struct fg_wanted wanted;
+	uint64_t stay = 0; /* bit i: models[i] */
+	uint32_t i;
+
+	memset(set, 0, offsetof(struct fg_set, entries));
+	fg_wanted_all(step->rollout, step->observed->store, fg_step_rules(step), &wanted);
+	for (i = 0; i < wanted.count && wanted.items[i].is_default; i++) {
+		model = &step->rollout->models[wanted.items[i].model];
+		if (add_default(step, set, model, wanted.items[i].version))
+			continue;
+		stay |= 1ull << wanted.items[i].model;
+		add_live(set, live, model->name, true);
+	}
+	for (; i < wanted.count; i++)
+		if (!(stay >> wanted.items[i].model & 1))
+			add_beside(step, set, &step->rollout->models[wanted.items[i].model],
+				   wanted.items[i].version);
+	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
+		if (stay >> i & 1)
+			add_live(set, live, step->rollout->models[i].name, false);
+}
+
+static bool in_set(const struct fg_set *set, const struct fg_rollout_entry *entry)
+{
+	uint32_t i;
+
+	for (i = 0; i < set->count; i++)
+		if (!strcmp(set->entries[i].model, entry->model) &&
+		    same_plan(entry, &set->entries[i]))
+			return true;
+	return false;
+}
+
+void fg_set_keep_one_change(struct fg_set *set, const struct fg_rollout_generation *live)
+{
+	struct fg_set kept = {.waiting = set->waiting};
+	const struct fg_rollout_entry *new = NULL, *now;
+	uint32_t i;
+
+	for (i = 0; i < set->count && !new; i++)
+		if (!has_plan(live, &set->entries[i]))
+			new = &set->entries[i];
+	if (!new)
+		return; /* nothing that could be at fault */
+	for (i = 0; live && i < live->entry_count; i++) {
+		now = &live->entries[i];
+		if (!strcmp(now->model, new->model) && new->is_default && !in_set(set, now))
+			continue;
+		if (kept.count == FG_ROLLOUT_MAX_MODELS - 1)
+			break;
+		kept.entries[kept.count] = *now;
+		if (!strcmp(now->model, new->model) && new->is_default)
+			kept.entries[kept.count].is_default = 0;
+		kept.count++;
+	}
+	kept.entries[kept.count] = *new;
+	if (!live || !fg_rollout_entry(live, new->model))
+		kept.entries[kept.count].is_default = 1;
+	kept.count++;
+	*set = kept;
+}
+
+bool fg_set_wants_plan(const struct fg_step *step, const struct fg_wanted *wanted, uint32_t plan)
+{
+	const struct fg_rollout_plan *seen = &step->observed->plans[plan];
+	const struct fg_shadow *shadow = &step->rollout->shadow;
+	uint64_t version;
+	uint32_t i;
+	bool named = fg_wanted_has(step->rollout, wanted, seen->model, seen->version) ||
+		     (fg_shadow_active(shadow) && !strcmp(shadow->model, seen->model) &&
+		      shadow->version == seen->version);
+
+	if (named && fg_rollout_find_plan(step->rollout, step->observed, seen->model,
+					  seen->version) == (int)plan)
+		return true;
+	for (i = 0; i < wanted->count && wanted->items[i].is_default; i++) {
+		const struct fg_rollout_model *model =
+			&step->rollout->models[wanted->items[i].model];
+
+		if (!strcmp(model->name, seen->model))
+			return usable_plan(step, model, wanted->items[i].version, &version) ==
+			       (int)plan;
+	}
+	return false;
+}

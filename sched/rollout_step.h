@@ -1,0 +1,83 @@
+/*
+ * rollout_step.h: what the files of one step share; not for others.
+ *
+ *   file              does
+ *   rollout.c         phases: starting, flipping in, draining, ending
+ *   rollout_set.c     the set of model versions that should serve
+ *   rollout_canary.c  canaries and shadows
+ *   rollout_trial.c   reloads
+ *   rollout_actions.c from the state to the list of what must be done
+ *   rollout_workers.c questions about workers
+ */
+#ifndef FG_SCHED_ROLLOUT_STEP_H
+#define FG_SCHED_ROLLOUT_STEP_H
+
+#include "sched/rollout.h"
+#include "sched/wanted.h"
+
+/* What one step works on. */
+struct fg_step {
+	struct fg_rollout *rollout;
+	const struct fg_rollout_observed *observed;
+	const struct fg_rollout_config *config;
+	uint64_t now_ns;
+};
+
+/* A set of model versions, each with its plan. */
+struct fg_set {
+	uint32_t count;
+	bool waiting; /* a wanted version is not packed yet; the set may hold another instead */
+	struct fg_rollout_entry entries[FG_ROLLOUT_MAX_MODELS];
+};
+
+/* ---- rollout_set.c ---- */
+
+const struct fg_rules *fg_step_rules(const struct fg_step *step);
+/* Each model's wanted versions, or what is next best; else the live ones. */
+void fg_set_build(const struct fg_step *step, const struct fg_rollout_generation *live,
+		  struct fg_set *set);
+bool fg_set_has(const struct fg_set *set, const char *model, uint64_t version);
+/* The same versions, plans, defaults and labels? */
+bool fg_set_same(const struct fg_set *set, const struct fg_rollout_generation *generation);
+/* Keeps of the plans that are not live yet only the first. */
+void fg_set_keep_one_change(struct fg_set *set, const struct fg_rollout_generation *live);
+/* Entries whose plan `live` (may be NULL) does not hold; *fault: the last of them. */
+uint32_t fg_set_changes(const struct fg_rollout_generation *generation,
+			const struct fg_rollout_generation *live,
+			const struct fg_rollout_entry **fault);
+/* The plan is in the wanted set, or will be when more is packed. */
+bool fg_set_wants_plan(const struct fg_step *step, const struct fg_wanted *wanted, uint32_t plan);
+
+/* ---- rollout.c ---- */
+
+struct fg_rollout_generation *fg_step_find(struct fg_step *step, enum fg_generation_phase phase);
+/* The STARTING one that is to serve, or that is to be a shadow. */
+struct fg_rollout_generation *fg_step_starting(struct fg_step *step, bool shadow);
+void fg_step_enter(struct fg_step *step, struct fg_rollout_generation *generation,
+		   enum fg_generation_phase phase);
+/* A DRAINING or KEPT generation of just this set that could serve at once; NULL: none. */
+struct fg_rollout_generation *fg_step_held(struct fg_step *step, const struct fg_set *set);
+/* Starts a generation, or makes room for it. */
+void fg_step_begin(struct fg_step *step, const struct fg_set *set, bool shadow);
+/* It becomes LIVE, and what was LIVE drains. */
+void fg_step_cut_over(struct fg_step *step, struct fg_rollout_generation *next);
+/* Its workers die as soon as they are started. */
+bool fg_step_dies(const struct fg_rollout_generation *generation);
+
+/* ---- rollout_canary.c ---- */
+
+/* Takes the canary one phase on. True: it alone decides what starts and flips now. */
+bool fg_step_canary(struct fg_step *step);
+void fg_step_shadow(struct fg_step *step);
+
+/* ---- rollout_trial.c ---- */
+
+/* True: the set must not be started now; the trial waits, or was just refused or accepted. */
+bool fg_step_trial(struct fg_step *step, const struct fg_set *set);
+/* A version failed: one that the rules on trial want refuses them. */
+void fg_step_trial_failed(struct fg_step *step, const char *model, uint64_t version,
+			  const char *error);
+/* The set of the rules on trial is live. */
+void fg_step_trial_accepted(struct fg_step *step);
+
+#endif

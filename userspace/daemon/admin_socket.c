@@ -1,0 +1,86 @@
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "userspace/daemon/admin.h"
+
+/* Who answers at the socket is alive; a socket that nobody answers at is left over. */
+static bool somebody_answers(const struct sockaddr_un *address)
+{
+	bool answers = true;
+
+	/* The children of a keeper that was killed a moment ago need one to die. */
+	for (int attempt = 0; answers && attempt < 10; attempt++) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (attempt)
+			usleep(100000);
+		answers = !connect(fd, (const struct sockaddr *)address, sizeof(*address));
+		close(fd);
+	}
+	return answers;
+}
+
+static void make_parent(const char *path)
+{
+	char parent[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char *slash;
+
+	snprintf(parent, sizeof(parent), "%s", path);
+	slash = strrchr(parent, '/');
+	if (slash && slash != parent) {
+		*slash = '\0';
+		mkdir(parent, 0755);
+	}
+}
+
+/* Members may connect as well: that takes the right to write. */
+static int give_to_group(const char *path, const char *group)
+{
+	char buffer[4096];
+	struct group entry, *found = NULL;
+	int code;
+
+	if (!group[0])
+		return 0;
+	code = getgrnam_r(group, &entry, buffer, sizeof(buffer), &found);
+	if (code || !found)
+		return code ? -code : -ESRCH;
+	return chown(path, (uid_t)-1, entry.gr_gid) || chmod(path, 0660) ? -errno : 0;
+}
+
+int fg_admin_listen(const char *path, const char *group, int *result, struct fg_error *error)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	mode_t mask;
+	int fd, code = 0;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	make_parent(path);
+	if (somebody_answers(&address))
+		return fg_error_set(error, -EADDRINUSE,
+				    "control socket %s: another flipgated serves here "
+				    "(--name or --socket for a second one)",
+				    path);
+	unlink(path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mask = umask(0177);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 16))
+		code = -errno;
+	umask(mask);
+	if (!code)
+		code = give_to_group(path, group);
+	if (!code) {
+		*result = fd;
+		return 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (code == -ESRCH)
+		return fg_error_set(error, code, "socket-group: no group \"%s\"", group);
+	return fg_error_set(error, code, "control socket %s: %s", path, strerror(-code));
+}

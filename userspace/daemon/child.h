@@ -1,0 +1,15 @@
+/* child.h: what every child that the keeper forked does first. */
+#ifndef FG_DAEMON_CHILD_H
+#define FG_DAEMON_CHILD_H
+
+#include <stdbool.h>
+#include "userspace/shared/state.h"
+
+/*
+ * The child `part` ("worker"; in its log lines) begins without the keeper's signals and dies with
+ * the keeper; exits when that is dead already. Kept over execve: that signals are ignored, and its
+ * death with the keeper.
+ */
+void fg_child_begin(const struct fg_state *state, const char *part, bool verbose);
+
+#endif
