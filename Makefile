@@ -62,6 +62,9 @@ DAEMON_OBJ := $(call obj,$(DAEMON) $(WORKER))
 SKEL := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(wildcard bpf/*.bpf.c))
 
 PROGRAMS := $(BUILD)/bin/flipgated $(BUILD)/bin/flipgate $(BUILD)/bin/flipgate-pack
+# One up whenever a struct of tools/flipgate.h grows: who was built against the old one would pass
+# too little.
+SONAME := libflipgate.so.1
 LIBRARY := $(BUILD)/lib/libflipgate.a $(BUILD)/lib/libflipgate.so $(BUILD)/lib/pkgconfig/flipgate.pc
 
 .PHONY: all
@@ -89,8 +92,8 @@ $(BUILD)/lib/%.a:
 
 $(BUILD)/lib/libflipgate.so: $(call obj,$(CLIENT) $(PROTOCOL))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -shared -Wl,-soname,libflipgate.so.0 -o $@ $^ -lxxhash
-	ln -sf $(@F) $@.0
+	$(CC) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -o $@ $^ -lxxhash
+	ln -sf $(@F) $(@D)/$(SONAME)
 
 $(BUILD)/lib/pkgconfig/flipgate.pc: tools/flipgate.pc.in Makefile
 	@mkdir -p $(@D)

@@ -85,7 +85,8 @@ int fg_lookup(struct bpf_sk_lookup *lookup)
 		return SK_PASS;
 	fg_read_tuple(lookup, &datagram);
 	service = fg_find_listener(&datagram, IPPROTO_TCP);
-	if (!service) {
+	/* Our listeners of [::] are IPV6_V6ONLY: IPv4 at that port is another program's. */
+	if (!service || (!datagram.is_v6 && !service->addr[2])) {
 		fg_count(FG_COUNTER_TCP_PASS_OTHER);
 		return SK_PASS;
 	}
@@ -95,10 +96,6 @@ int fg_lookup(struct bpf_sk_lookup *lookup)
 	hash = fg_flow_hash(&datagram, service->service);
 	if (fg_find_slot(service->service, hash, &found))
 		err = fg_assign(lookup, found.slot, listener);
-	if (err == -EAFNOSUPPORT) { /* IPv4 to a listener of [::] that is IPV6_V6ONLY: not ours */
-		fg_count(FG_COUNTER_TCP_PASS_OTHER);
-		return SK_PASS;
-	}
 	if (err)
 		return fg_sink(lookup, listener, FG_COUNTER_TCP_DROP_NO_SLOT);
 	fg_count(FG_COUNTER_TCP_STEERED);

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "sched/canary.h"
@@ -37,8 +38,8 @@ static const char *check_guards(const struct fg_canary_guards *guards)
 {
 	if (!(guards->error_rate >= 0 && guards->error_rate <= 1))
 		return "the error rate's bound is a share from 0 to 1";
-	if (guards->p99 != 0 && !(guards->p99 > 1 && guards->p99 <= 1000))
-		return "the bound of p99 is a factor above 1, at most 1000";
+	if (guards->p99 != 0 && !(guards->p99 >= 1.1 && guards->p99 <= 1000))
+		return "the bound of p99 is a factor from 1.1 (closer is noise) to 1000";
 	if (!(guards->drift >= 0 && guards->drift <= 100))
 		return "the bound of drift is 0 to 100";
 	return NULL;
@@ -65,6 +66,45 @@ static double rate(uint64_t errors, uint64_t requests)
 	return errors + requests ? (double)errors / (double)(errors + requests) : 0;
 }
 
+/*
+ * Guards are judged again and again, so what chance alone makes must not break one: an excess of
+ * errors counts beyond 3.7 standard errors, PSI beyond the 99.99 % quantile of what two equal sides
+ * show (chi-squared with 9 degrees of freedom, times 1/n + 1/m), and a p99 of fewer than a thousand
+ * answers is not one.
+ */
+#define ERROR_Z	     3.7
+#define PSI_CHANCE   34.0
+#define P99_REQUESTS 1000
+
+static bool more_errors(const struct fg_canary_guards *guards, const struct fg_comparison *seen)
+{
+	double n = (double)(seen->canary_requests + seen->canary_errors);
+	double m = (double)(seen->stable_requests + seen->stable_errors);
+	double errors = (double)(seen->canary_errors + seen->stable_errors);
+	double share = n + m > 0 ? errors / (n + m) : 0;
+	double excess = rate(seen->canary_errors, seen->canary_requests) -
+			rate(seen->stable_errors, seen->stable_requests) - guards->error_rate;
+
+	return guards->error_rate > 0 && n > 0 && m > 0 &&
+	       excess > ERROR_Z * sqrt(share * (1 - share) * (1 / n + 1 / m));
+}
+
+static bool slower(const struct fg_canary_guards *guards, const struct fg_comparison *seen)
+{
+	return guards->p99 > 0 && seen->stable_p99_ns > 0 &&
+	       seen->canary_requests >= P99_REQUESTS && seen->stable_requests >= P99_REQUESTS &&
+	       seen->canary_p99_ns > seen->stable_p99_ns * guards->p99;
+}
+
+static bool drifts(const struct fg_canary_guards *guards, const struct fg_comparison *seen)
+{
+	if (!(guards->drift > 0) || !seen->canary_requests || !seen->stable_requests)
+		return false;
+	return seen->drift - PSI_CHANCE * (1.0 / (double)seen->canary_requests +
+					   1.0 / (double)seen->stable_requests) >
+	       guards->drift;
+}
+
 bool fg_canary_broken(const struct fg_canary_guards *guards, const struct fg_comparison *seen,
 		      char *text, uint32_t size)
 {
@@ -74,15 +114,14 @@ bool fg_canary_broken(const struct fg_canary_guards *guards, const struct fg_com
 	text[0] = '\0';
 	if (!fg_canary_judged(guards, seen))
 		return false;
-	if (guards->error_rate > 0 && canary - stable > guards->error_rate)
+	if (more_errors(guards, seen))
 		snprintf(text, size,
 			 "error rate %.3g %% against %.3g %%, may be %.3g %% points more",
 			 canary * 100, stable * 100, guards->error_rate * 100);
-	else if (guards->p99 > 0 && seen->stable_p99_ns > 0 &&
-		 seen->canary_p99_ns > seen->stable_p99_ns * guards->p99)
+	else if (slower(guards, seen))
 		snprintf(text, size, "p99 %.1f us against %.1f us, may be %.3g times that",
 			 seen->canary_p99_ns / 1e3, seen->stable_p99_ns / 1e3, guards->p99);
-	else if (guards->drift > 0 && seen->drift > guards->drift)
+	else if (drifts(guards, seen))
 		snprintf(text, size, "scores drift: population stability index %.3f, bound %.3g",
 			 seen->drift, guards->drift);
 	return text[0];
@@ -122,6 +161,14 @@ static bool same_canary(const struct fg_canary *canary, const char *model, uint6
 	       (!version || canary->version == version);
 }
 
+static bool same_plan(const struct fg_canary_plan *a, const struct fg_canary_plan *b)
+{
+	return a->step_count == b->step_count &&
+	       !memcmp(a->steps, b->steps, a->step_count * sizeof(a->steps[0])) &&
+	       a->hold_ns == b->hold_ns && a->window_ns == b->window_ns &&
+	       !memcmp(&a->guards, &b->guards, sizeof(a->guards));
+}
+
 int fg_canary_begin(struct fg_rollout *rollout, const struct fg_store *store,
 		    const struct fg_rules *rules, const char *model, uint64_t version,
 		    const struct fg_canary_plan *plan)
@@ -131,7 +178,7 @@ int fg_canary_begin(struct fg_rollout *rollout, const struct fg_store *store,
 	struct fg_canary *canary = &rollout->canary;
 
 	if (same_canary(canary, model, version))
-		return 0;
+		return same_plan(&canary->plan, plan) ? 0 : -EBUSY;
 	if (!entry || !rule || !exists(rollout, store, model, version))
 		return -ENOENT;
 	if (!fg_wanted_named(rule, version))
@@ -166,6 +213,14 @@ int fg_canary_pause(struct fg_rollout *rollout, const char *model, uint64_t now_
 	return 0;
 }
 
+/* One that never had flows has all its time to get ready once more. */
+static void wake(struct fg_canary *canary)
+{
+	canary->phase = canary->step_ns ? FG_CANARY_RUNNING : FG_CANARY_STARTING;
+	if (!canary->step_ns)
+		canary->began_ns = 0;
+}
+
 int fg_canary_resume(struct fg_rollout *rollout, const char *model, uint64_t now_ns)
 {
 	struct fg_canary *canary = &rollout->canary;
@@ -174,7 +229,7 @@ int fg_canary_resume(struct fg_rollout *rollout, const char *model, uint64_t now
 		return -ENOENT;
 	if (canary->phase != FG_CANARY_PAUSED)
 		return 0;
-	canary->phase = canary->step_ns ? FG_CANARY_RUNNING : FG_CANARY_STARTING;
+	wake(canary);
 	if (canary->step_ns)
 		canary->step_ns = now_ns;
 	return 0;
@@ -190,7 +245,7 @@ int fg_canary_finish(struct fg_rollout *rollout, const char *model)
 	canary->plan.steps[0] = FG_CANARY_WHOLE;
 	canary->step = 0;
 	if (canary->phase == FG_CANARY_PAUSED)
-		canary->phase = canary->step_ns ? FG_CANARY_RUNNING : FG_CANARY_STARTING;
+		wake(canary);
 	return 0;
 }
 
@@ -245,6 +300,8 @@ int fg_shadow_begin(struct fg_rollout *rollout, const struct fg_store *store,
 		return 0;
 	}
 	fg_wanted_forget(rollout, model, version);
+	/* It is tried, not wanted: policy latest must not take the forgetting for an invitation. */
+	fg_wanted_settle(rollout, model, entry->version, version);
 	memset(shadow, 0, sizeof(*shadow));
 	memcpy(shadow->model, entry->model, sizeof(shadow->model));
 	shadow->version = version;

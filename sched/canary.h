@@ -14,8 +14,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FG_CANARY_MAX_STEPS 16
-#define FG_CANARY_WHOLE	    10000 /* weights are parts of this */
+#define FG_CANARY_MAX_STEPS    16
+#define FG_CANARY_REASON_BYTES 256
+#define FG_CANARY_WHOLE	       10000 /* weights are parts of this */
 
 enum fg_canary_phase {
 	FG_CANARY_NONE = 0,
@@ -28,10 +29,12 @@ enum fg_canary_phase {
 	FG_CANARY_FAILED,  /* did not become ready, or its workers died */
 };
 
-/* Bounds; 0: not guarded. Judged when both sides answered at least min_requests in the window. */
+/* Bounds; 0: not guarded. Judged when both sides answered at least min_requests in the window, and
+ * broken by more than chance makes (canary.c). */
 struct fg_canary_guards {
 	double error_rate; /* the canary's share of errors may exceed the stable one's by this */
-	double p99;	   /* the canary's p99 may be that many times the stable one's, > 1 */
+	double p99;	   /* the canary's p99 may be that many times the stable one's, >= 1.1;
+			    * needs 1000 answers of both */
 	double drift;	   /* the largest PSI of an output column */
 	uint32_t min_requests;
 	uint32_t zero;
@@ -64,14 +67,14 @@ struct fg_canary {
 	uint64_t from;	    /* what served before */
 	uint32_t phase;	    /* enum fg_canary_phase */
 	uint32_t step;	    /* index into plan.steps */
-	uint64_t began_ns;  /* when a step saw it first */
+	uint64_t began_ns;  /* when a step saw it first, or after it was paused before it was ready */
 	uint64_t step_ns;   /* since when, or since the last resume; 0: not yet */
 	uint64_t held_ns;   /* of this step before the last pause */
 	uint64_t window_ns; /* since when the guards look */
 	uint64_t ended_ns;
 	struct fg_canary_plan plan;
-	struct fg_comparison seen; /* at the end of the last step that ended */
-	char reason[192];	   /* why it ended, "" while it runs */
+	struct fg_comparison seen;	     /* at the end of the last step that ended */
+	char reason[FG_CANARY_REASON_BYTES]; /* why it ended, "" while it runs */
 };
 
 enum fg_shadow_phase { FG_SHADOW_NONE = 0, FG_SHADOW_STARTING, FG_SHADOW_RUNNING, FG_SHADOW_ENDED };
@@ -82,7 +85,7 @@ struct fg_shadow {
 	uint32_t phase; /* enum fg_shadow_phase */
 	uint32_t share; /* of requests that are run again, parts of FG_CANARY_WHOLE */
 	uint64_t since_ns;
-	char reason[192]; /* why it ended */
+	char reason[FG_CANARY_REASON_BYTES]; /* why it ended */
 };
 
 /* "running" and the like. Static strings. */
@@ -129,8 +132,8 @@ int fg_canary_finish(struct fg_rollout *rollout, const char *model);
 void fg_canary_end(struct fg_rollout *rollout, enum fg_canary_phase phase, const char *reason,
 		   uint64_t now_ns);
 
-/* Begins a shadow; the same again changes its share. -ENOENT, -EALREADY as fg_canary_begin; -EBUSY:
- * a canary or another shadow is under way. */
+/* Begins a shadow; the same again changes its share. The version is not rolled out by itself.
+ * -ENOENT, -EALREADY as fg_canary_begin; -EBUSY: a canary or another shadow is under way. */
 int fg_shadow_begin(struct fg_rollout *rollout, const struct fg_store *store,
 		    const struct fg_rules *rules, const char *model, uint64_t version,
 		    uint32_t share, uint64_t now_ns);

@@ -197,7 +197,9 @@ static void check_starting(struct fg_step *step, struct fg_rollout_generation *g
 			return;
 		}
 	}
-	if (step->now_ns >= generation->since_ns + FG_ROLLOUT_START_NS)
+	/* Ready, it may wait for something else: a reload, an operator. */
+	if (step->now_ns >= generation->since_ns + FG_ROLLOUT_START_NS &&
+	    !fg_rollout_all_ready(generation, step->observed, step->now_ns))
 		abandon(step, generation, "its workers were not ready after 60 s");
 }
 
@@ -330,7 +332,8 @@ static bool drained(struct fg_step *step, const struct fg_rollout_generation *ge
 	const struct fg_rollout_slot *slot;
 	uint32_t w;
 
-	if (step->observed->stopping && bound_ns > FG_ROLLOUT_STOP_NS)
+	/* Nobody should go on getting a bad version's answers because his flow began on it. */
+	if ((step->observed->stopping || generation->bad) && bound_ns > FG_ROLLOUT_STOP_NS)
 		bound_ns = FG_ROLLOUT_STOP_NS;
 	if (!step->observed->stopping && (step->observed->table & fg_rollout_slots(generation)))
 		return false;
@@ -513,7 +516,8 @@ static void choose(struct fg_step *step)
 		step->rollout->solo = 0;
 	if (step->rollout->solo && !step->rollout->trial.active)
 		fg_set_keep_one_change(&set, live);
-	if (starting) {
+	held = live && fg_set_same(&set, live) ? NULL : fg_step_held(step, &set);
+	if (starting && !held) {
 		follow_starting(step, starting, live, &set);
 		return;
 	}
@@ -521,8 +525,9 @@ static void choose(struct fg_step *step)
 		step->rollout->gather_ns = 0;
 		return;
 	}
-	held = fg_step_held(step, &set);
 	if (held) {
+		if (starting) /* what is there already waits for nobody */
+			fg_step_enter(step, starting, FG_GENERATION_RETIRING);
 		fg_step_cut_over(step, held);
 		fg_step_trial_accepted(step);
 	} else if (!gathering(step, &set) && step->now_ns >= step->rollout->retry_ns) {

@@ -63,7 +63,9 @@ enum fg_order {
 	FG_ORDER_DRAIN,	   /* serve, sleeping between requests */
 	FG_ORDER_FINISH,   /* no more will come: answer what is in the rings, then exit 0 */
 	FG_ORDER_DOZE,	   /* serve, sleeping between requests: the smaller side of a canary */
-	FG_ORDER_SHADOW,   /* run again what the live workers left in their shadow rings */
+	FG_ORDER_KEEP, /* drained, may come back: as DRAIN, but every TCP connection ends after the
+			* reply in flight */
+	FG_ORDER_SHADOW, /* run again what the live workers left in their shadow rings */
 };
 
 enum fg_work_phase {

@@ -96,10 +96,14 @@ static void add_sleeper(struct list *list, const struct fg_rollout_generation *g
 	add_priority(list, generation->slots[w], 1);
 }
 
-/* While the table still names it, a worker must not send its clients away: they would come back. */
-static enum fg_order drain_order(const struct list *list, uint32_t slot)
+/* While the table still names it, a worker must not send its clients away: they would come back.
+ * KEPT is past the deadline: whoever has not left by himself is parted with. */
+static enum fg_order drain_order(const struct list *list,
+				 const struct fg_rollout_generation *generation, uint32_t slot)
 {
-	return list->observed->table & 1ull << slot ? FG_ORDER_DOZE : FG_ORDER_DRAIN;
+	if (list->observed->table & 1ull << slot)
+		return FG_ORDER_DOZE;
+	return generation->phase == FG_GENERATION_KEPT ? FG_ORDER_KEEP : FG_ORDER_DRAIN;
 }
 
 /* Workers whose successors are about to spin on the same CPU get out of their way first. */
@@ -114,7 +118,7 @@ static void list_sleepers(struct list *list)
 			if (generation->phase == FG_GENERATION_DRAINING ||
 			    generation->phase == FG_GENERATION_KEPT)
 				add_sleeper(list, generation, w,
-					    drain_order(list, generation->slots[w]));
+					    drain_order(list, generation, generation->slots[w]));
 			else if (dozes(list, generation) &&
 				 fg_rollout_ready(generation, w, list->observed, list->now_ns))
 				add_sleeper(list, generation, w, FG_ORDER_DOZE);

@@ -85,7 +85,8 @@ static void start_canary(struct fg_step *step)
 
 	if (!canary->began_ns)
 		canary->began_ns = step->now_ns;
-	why = hopeless(step, canary->model, canary->version, canary->began_ns);
+	why = hopeless(step, canary->model, canary->version,
+		       canary->phase == FG_CANARY_PAUSED ? step->now_ns : canary->began_ns);
 	if (why || !live) {
 		fg_canary_end(step->rollout, FG_CANARY_FAILED, why ? why : "nothing serves",
 			      step->now_ns);
@@ -98,11 +99,12 @@ static void start_canary(struct fg_step *step)
 		return;
 	}
 	if (starting) {
-		if (fg_rollout_all_ready(starting, step->observed, step->now_ns))
+		if (fg_rollout_all_ready(starting, step->observed, step->now_ns) &&
+		    canary->phase != FG_CANARY_PAUSED)
 			let_in(step, starting);
 		return;
 	}
-	if (set.waiting || !packed)
+	if (set.waiting || !packed || canary->phase == FG_CANARY_PAUSED)
 		return;
 	held = fg_step_held(step, &set);
 	if (held)
@@ -195,8 +197,10 @@ static void run_canary(struct fg_step *step, struct fg_rollout_generation *gener
 bool fg_step_canary(struct fg_step *step)
 {
 	struct fg_rollout_generation *generation = fg_step_find(step, FG_GENERATION_CANARY);
-	const struct fg_canary *canary = &step->rollout->canary;
+	struct fg_canary *canary = &step->rollout->canary;
 
+	if (canary->phase && !fg_canary_active(canary) && !canary->ended_ns)
+		canary->ended_ns = step->now_ns; /* a rollback pushed it aside */
 	/* One that ended, perhaps a moment before another one was begun. */
 	if (generation && !(fg_canary_active(canary) && canary->step_ns)) {
 		fg_step_enter(step, generation, FG_GENERATION_DRAINING);

@@ -61,8 +61,6 @@ static bool lacks(const struct fg_step *step, const struct fg_rules_model *rule,
 		fg_wanted_model((struct fg_rollout *)rollout, rule->name);
 	const struct fg_rollout_failure *failure = NULL;
 
-	if (fg_wanted_holder(rollout, rule->name, version))
-		return false;
 	if (model && found)
 		failure = fg_wanted_failure(model, version, found->fingerprint);
 	if (found && found->complete && !failure)
@@ -75,10 +73,25 @@ static bool lacks(const struct fg_step *step, const struct fg_rules_model *rule,
 	return true;
 }
 
+/* Any version that could be packed from where the rules say; that one serves already from elsewhere
+ * does not make a wrong path right. */
+static bool offers(const struct fg_step *step, const struct fg_rules_model *rule)
+{
+	const struct fg_store_model *found = fg_store_find(step->observed->store, rule->name);
+	const struct fg_rollout_model *model = fg_wanted_model(step->rollout, rule->name);
+	uint32_t i;
+
+	for (i = 0; found && i < found->count; i++)
+		if (found->versions[i].complete &&
+		    !(model && fg_wanted_failure(model, found->versions[i].version,
+						 found->versions[i].fingerprint)))
+			return true;
+	return false;
+}
+
 static bool model_lacks(const struct fg_step *step, const struct fg_rules_model *rule, char *text,
 			size_t size)
 {
-	const struct fg_rollout_model *model = fg_wanted_model(step->rollout, rule->name);
 	uint32_t i;
 
 	for (i = 0; rule->policy == FG_RULES_SPECIFIC && i < rule->count; i++)
@@ -87,8 +100,7 @@ static bool model_lacks(const struct fg_step *step, const struct fg_rules_model 
 	for (i = 0; i < rule->label_count; i++)
 		if (lacks(step, rule, rule->labels[i].version, text, size))
 			return true;
-	if (model &&
-	    fg_wanted_version(step->rollout, step->observed->store, fg_step_rules(step), model))
+	if (offers(step, rule))
 		return false;
 	snprintf(text, size, "model %s: no complete version that works in its folder", rule->name);
 	return true;

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include "sched/wanted.h"
 
@@ -56,12 +57,16 @@ static bool any_complete(const struct fg_store_model *model)
 	return false;
 }
 
-/* Failures of files that are gone or changed: they say nothing about what is there now. */
+/* Failures of files that are gone or changed: they say nothing about what is there now. A model
+ * without any version is a store that is away for a moment. */
 static void prune_failures(struct fg_rollout_model *model, const struct fg_store *store)
 {
+	const struct fg_store_model *shown = fg_store_find(store, model->name);
 	const struct fg_store_version *found;
 	uint32_t i;
 
+	if (!shown || !shown->count)
+		return;
 	for (i = 0; i < FG_ROLLOUT_MAX_FAILURES; i++) {
 		if (!model->failures[i].version)
 			continue;
@@ -81,7 +86,8 @@ void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store)
 		record = &rollout->models[i];
 		if (!record->name[0])
 			continue;
-		prune_failures(record, store);
+		if (!rollout->trial.active) /* the store is that of the rules on trial */
+			prune_failures(record, store);
 		found = fg_store_find(store, record->name);
 		if (!(found && found->count) && !in_generation(rollout, record->name))
 			memset(record, 0, sizeof(*record));
@@ -484,7 +490,22 @@ int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store,
 	forget_failure(record, version);
 	record->chosen = version;
 	record->rolled_back = 0;
+	rollout->replaced = 0;
 	return 0;
+}
+
+/* What else is under way may take long, or for ever; a rollback cannot wait. */
+static void make_way(struct fg_rollout *rollout, const char *model)
+{
+	char text[FG_CANARY_REASON_BYTES];
+
+	rollout->replaced = 0;
+	if (rollout->trial.active)
+		fg_rollout_refuse(rollout, "a rollback came first");
+	if (!fg_canary_active(&rollout->canary))
+		return;
+	snprintf(text, sizeof(text), "a rollback of %s came first", model);
+	fg_canary_end(rollout, FG_CANARY_ABORTED, text, 0);
 }
 
 int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
@@ -497,7 +518,7 @@ int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
 
 	if (!record || !live || !rule)
 		return -ENOENT;
-	if (fg_canary_active(&rollout->canary))
+	if (fg_canary_active(&rollout->canary) && !strcmp(rollout->canary.model, model))
 		return -EBUSY;
 	target = record->rolled_back ? record->chosen : record->previous;
 	if (!target)
@@ -505,8 +526,7 @@ int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
 	*version = target;
 	if (!exists(rollout, store, model, target) || !fg_wanted_named(rule, target))
 		return -ESTALE;
-	if (rollout->trial.active) /* its set is not packed yet, maybe; this cannot wait */
-		fg_rollout_refuse(rollout, "a rollback came first");
+	make_way(rollout, model);
 	raise_seen(rollout, store, rules, record, target);
 	forget_failure(record, target);
 	if (!record->rolled_back)

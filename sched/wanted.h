@@ -117,7 +117,8 @@ int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store,
  * newer went live: the same answer, nothing changes (two clicks must not bring the bad version
  * back). A reload that is under way is refused; `rules` are those in force, not those on trial.
  * -ENOENT: the model is not live, or nothing served before. -ESTALE: *version served before,
- * but is neither on disk nor held any more. -EBUSY: a canary is under way (fg_canary_abort).
+ * but is neither on disk nor held any more. -EBUSY: a canary of this very model is under way
+ * (fg_canary_abort). One of another model, and a reload, are pushed aside.
  */
 int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
 		       const struct fg_rules *rules, const char *model, uint64_t *version);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* C0, DEL, and C1 as UTF-8 has them: 0xc2 0x80 to 0xc2 0x9f. */
@@ -167,6 +168,14 @@ int fg_cli_share(const struct fg_cli_verb *verb, const char *option, const char 
 				    text);
 	*share = (uint32_t)parts;
 	return 0;
+}
+
+int64_t fg_cli_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 bool fg_cli_is_tty(FILE *out)

@@ -90,6 +90,9 @@ int fg_cli_share(const struct fg_cli_verb *verb, const char *option, const char 
  */
 bool fg_cli_decimal(const char *text, const char *unit, double *value);
 
+/* CLOCK_MONOTONIC. */
+int64_t fg_cli_now_ms(void);
+
 enum fg_cli_style {
 	FG_CLI_PLAIN,
 	FG_CLI_BOLD,

@@ -6,19 +6,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 #include "tools/cli_common.h"
 
 #define MAX_REPLY (16 << 20)
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* 0 with *fd, or an exit code. */
 static int connect_to(const char *path, int *fd, struct fg_error *error)
@@ -70,7 +61,7 @@ static int receive_line(int fd, int64_t until_ms, char **line)
 	*line = malloc(room);
 	while (*line && !newline) {
 		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-		int64_t left = until_ms - now_ms();
+		int64_t left = until_ms - fg_cli_now_ms();
 		ssize_t got;
 
 		if (left <= 0 || poll(&poll_fd, 1, (int)left) == 0)
@@ -100,7 +91,7 @@ static int receive_line(int fd, int64_t until_ms, char **line)
 int fg_cli_control_try(const char *path, json_t *request, uint32_t timeout_ms, json_t **reply,
 		       struct fg_error *error)
 {
-	int64_t until_ms = now_ms() + timeout_ms;
+	int64_t until_ms = fg_cli_now_ms() + timeout_ms;
 	char *line = NULL;
 	int fd = -1, code, failed;
 

@@ -10,7 +10,7 @@
 
 #define EVERY_MS   200
 #define TIMEOUT_MS 2000
-#define PATIENCE_S 10 /* without an answer: control may be on its way back */
+#define PATIENCE_MS 10000 /* without an answer: control may be on its way back */
 
 static volatile sig_atomic_t interrupted;
 
@@ -18,14 +18,6 @@ static void interrupt(int signal_number)
 {
 	(void)signal_number;
 	interrupted = 1;
-}
-
-static double now_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 /* ---- is it over? ---- */
@@ -159,15 +151,15 @@ static int leave(const char *model, json_int_t version, const char *why)
 }
 
 static int follow(const struct fg_cli_order *order, const char *model, json_int_t version,
-		  double until_s)
+		  int64_t until_ms)
 {
 	struct picture picture = {.json = order->output.json,
 				  .live = !order->output.json && fg_cli_is_tty(stdout)};
 	const struct timespec pause = {.tv_nsec = EVERY_MS * 1000000};
-	double answered_s = now_s();
+	int64_t answered_ms = fg_cli_now_ms();
 	struct fg_error end;
 
-	while (!interrupted && (until_s == 0 || now_s() < until_s)) {
+	while (!interrupted && (until_ms == 0 || fg_cli_now_ms() < until_ms)) {
 		json_t *status;
 		int code = fg_cli_control_try(order->socket, json_pack("{s:s}", "verb", "status"),
 					      TIMEOUT_MS, &status, &end);
@@ -175,7 +167,7 @@ static int follow(const struct fg_cli_order *order, const char *model, json_int_
 		if (!code && !fg_cli_control_code(status)) {
 			const json_t *canary = json_object_get(status, "canary");
 
-			answered_s = now_s();
+			answered_ms = fg_cli_now_ms();
 			code = fg_cli_follow_end(status, model, version, &end);
 			if (is_ours(canary, model, version))
 				show(&picture, canary);
@@ -184,7 +176,7 @@ static int follow(const struct fg_cli_order *order, const char *model, json_int_
 				return finish(&picture, code, &end);
 		} else {
 			json_decref(status);
-			if (code && now_s() > answered_s + PATIENCE_S)
+			if (code && fg_cli_now_ms() > answered_ms + PATIENCE_MS)
 				return finish(&picture, code, &end);
 		}
 		nanosleep(&pause, NULL);
@@ -201,7 +193,7 @@ int fg_cli_follow(const struct fg_cli_order *order, const char *model, json_int_
 	interrupted = 0;
 	sigaction(SIGINT, &action, &before[0]);
 	sigaction(SIGTERM, &action, &before[1]);
-	code = follow(order, model, version, follow_ms ? now_s() + (double)follow_ms / 1e3 : 0);
+	code = follow(order, model, version, follow_ms ? fg_cli_now_ms() + (int64_t)follow_ms : 0);
 	sigaction(SIGINT, &before[0], NULL);
 	sigaction(SIGTERM, &before[1], NULL);
 	return code;

@@ -111,6 +111,17 @@ int fg_cli_order_ask(const struct fg_cli_order *order, json_t *request, json_t *
 	return code;
 }
 
+void fg_cli_order_print(const struct fg_cli_order *order, const json_t *reply,
+			void (*print)(const json_t *reply))
+{
+	if (order->output.json)
+		fg_cli_control_print(reply);
+	else if (json_is_true(json_object_get(reply, "pending")))
+		puts("asked for; flipgate status shows how it goes");
+	else
+		print(reply);
+}
+
 int fg_cli_order_run(const struct fg_cli_order *order, json_t *request,
 		     void (*print)(const json_t *reply))
 {
@@ -119,12 +130,7 @@ int fg_cli_order_run(const struct fg_cli_order *order, json_t *request,
 
 	if (code)
 		return code;
-	if (order->output.json)
-		fg_cli_control_print(reply);
-	else if (json_is_true(json_object_get(reply, "pending")))
-		puts("asked for; flipgate status shows how it goes");
-	else
-		print(reply);
+	fg_cli_order_print(order, reply, print);
 	json_decref(reply);
 	return 0;
 }

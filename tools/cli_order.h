@@ -71,6 +71,11 @@ void fg_cli_order_fill(const struct fg_cli_order *order, json_t *request);
  */
 int fg_cli_order_ask(const struct fg_cli_order *order, json_t *request, json_t **reply);
 
+/* Prints a reply that says ok: as JSON, or as `print` does for people; one that is pending as
+ * "asked for". */
+void fg_cli_order_print(const struct fg_cli_order *order, const json_t *reply,
+			void (*print)(const json_t *reply));
+
 /* Asks, and prints the reply: as JSON, or as `print` does for people. Returns an exit code. */
 int fg_cli_order_run(const struct fg_cli_order *order, json_t *request,
 		     void (*print)(const json_t *reply));

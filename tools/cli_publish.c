@@ -23,7 +23,9 @@ static const char help[] =
 	"MODEL/VERSION: under a hidden name first, fsynced, read back and compared, packed as a\n"
 	"check, then renamed. So the gateway sees all of it or nothing. Several models are "
 	"renamed\n"
-	"together when all of them are good, and go live together.\n"
+	"together when all of them are good, and go live together. Only a kill -9 or a power cut\n"
+	"between two of these renames leaves some in place without the others: the same again,\n"
+	"with their numbers, adds those.\n"
 	"\n"
 	"VERSION is one above the highest that is there, unless said. A version that is there is\n"
 	"never changed: the same files again are fine, others are refused.\n"
@@ -372,10 +374,18 @@ static json_t *describe(const struct command *command)
 	return json_pack("{s:b, s:o}", "ok", 1, "published", list);
 }
 
+static const char *code_name(int code)
+{
+	if (code == FG_CLI_TIMEOUT)
+		return stop ? "interrupted" : "timeout";
+	return code == FG_CLI_UNREACHABLE ? "unreachable" : "failed";
+}
+
 /* Waits if it shall, and says what was done. */
 static int finish(const struct command *command)
 {
 	long long generation = 0;
+	struct fg_error error;
 	json_t *reply;
 	int code = 0;
 
@@ -384,19 +394,23 @@ static int finish(const struct command *command)
 	fflush(stdout);
 	if (command->wait_ms)
 		code = fg_publish_wait(command->list, command->count, command->socket,
-				       command->wait_ms, &stop, &generation);
+				       command->wait_ms, &stop, &generation, &error);
 	if (command->output.json) {
 		reply = describe(command);
 		json_object_set_new(reply, "ok", json_boolean(!code));
-		if (command->wait_ms && !code)
+		if (code) {
+			json_object_set_new(reply, "code", json_string(code_name(code)));
+			json_object_set_new(reply, "error", json_string(error.text));
+		} else if (command->wait_ms) {
 			json_object_set_new(reply, "generation", json_integer(generation));
+		}
 		fg_cli_control_print(reply);
 		json_decref(reply);
 	} else if (command->wait_ms && !code) {
 		printf("%slive%s in generation %lld\n", fg_cli_style(FG_CLI_GREEN),
 		       fg_cli_style(FG_CLI_PLAIN), generation);
 	}
-	return code;
+	return code ? fg_cli_fail((enum fg_cli_exit)code, "%s", error.text) : 0;
 }
 
 static int run(const struct fg_cli_verb *verb, int argc, char **argv)
@@ -405,6 +419,7 @@ static int run(const struct fg_cli_verb *verb, int argc, char **argv)
 	struct command command = {.verb = verb, .socket = FG_CLI_SOCKET};
 	int code;
 
+	umask(022); /* packer and workers read the copies as another user */
 	command.list = calloc(MAX_MODELS, sizeof(*command.list));
 	if (!command.list)
 		return fg_cli_fail(FG_CLI_BAD_DATA, "out of memory");

@@ -278,15 +278,22 @@ static int commit_one(struct fg_publish *publish, struct fg_error *error)
 		    : 0;
 }
 
-static void take_back(struct fg_publish *publish)
+/* Puts what stays in place all the same before the error that is there. */
+static void take_back(struct fg_publish *publish, struct fg_error *error)
 {
+	const struct fg_error why = *error;
 	char name[32];
+	int code;
 
 	if (!publish->done)
 		return;
 	version_name(publish, name);
-	if (rename_to(publish->folder_fd, name, strrchr(publish->temporary, '/') + 1) == 0)
-		publish->done = false;
+	code = rename_to(publish->folder_fd, name, strrchr(publish->temporary, '/') + 1);
+	publish->done = code;
+	if (code)
+		fg_error_set(error, 0,
+			     "%s version %s stays in place, it cannot be taken back (%s); %s",
+			     publish->model, name, strerror(-code), why.text);
 }
 
 /* The new names, and that of the model where it is new. */
@@ -318,7 +325,7 @@ int fg_publish_commit(struct fg_publish *list, unsigned count, struct fg_error *
 		if (!list[i].exists)
 			result = commit_one(&list[i], error);
 	for (unsigned i = 0; i < count && result; i++)
-		take_back(&list[i]);
+		take_back(&list[i], error);
 	for (unsigned i = 0; i < count && !result; i++)
 		if (list[i].done)
 			result = sync_one(&list[i], error);

@@ -49,9 +49,11 @@ int fg_publish_prepare(struct fg_publish *publish, const volatile sig_atomic_t *
 		       struct fg_error *error);
 
 /*
- * Renames all of them into place; where one fails, the others are taken back. A version that was
- * not said and was published by somebody else meanwhile becomes the next one. -EEXIST or another
- * -errno with *error; when only an fsync at the end failed, they are in place and `done`.
+ * Renames all of them into place; where one fails, the others are taken back, and *error names
+ * those that cannot be: they stay `done`. A version that was not said and was published by somebody
+ * else meanwhile becomes the next one. -EEXIST or another -errno with *error; when only an fsync at
+ * the end failed, they are in place and `done`. A process that is killed, or a machine that loses
+ * its power, between two renames leaves the first ones in place.
  */
 int fg_publish_commit(struct fg_publish *list, unsigned count, struct fg_error *error);
 

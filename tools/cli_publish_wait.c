@@ -80,14 +80,6 @@ long long fg_publish_generation(const json_t *status)
 				 "id");
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Since when things are as they are. */
 struct watch {
 	int64_t begun_ms, answered_ms;
@@ -96,8 +88,9 @@ struct watch {
 
 /* -1: go on waiting; else an exit code. */
 static int judge(const struct fg_publish *list, unsigned count, const json_t *status,
-		 struct watch *watch)
+		 struct watch *watch, struct fg_error *error)
 {
+	int64_t now_ms = fg_cli_now_ms();
 	bool all_live = true, unwanted = false;
 	struct fg_error why;
 
@@ -107,45 +100,46 @@ static int judge(const struct fg_publish *list, unsigned count, const json_t *st
 
 		all_live &= state == FG_PUBLISH_LIVE;
 		unwanted |= state == FG_PUBLISH_UNWANTED;
-		if ((state == FG_PUBLISH_FAILED && now_ms() > watch->begun_ms + STALE_MS) ||
-		    (state == FG_PUBLISH_UNWANTED && now_ms() > watch->wanted_ms + DOUBT_MS))
-			return fg_cli_fail(FG_CLI_REFUSED,
-					   "%s version %" PRIu64 " is in place, but not live: %s",
-					   list[i].model, list[i].version, why.text);
+		if ((state == FG_PUBLISH_FAILED && now_ms > watch->begun_ms + STALE_MS) ||
+		    (state == FG_PUBLISH_UNWANTED && now_ms > watch->wanted_ms + DOUBT_MS))
+			return fg_error_set(error, FG_CLI_REFUSED,
+					    "%s version %" PRIu64 " is in place, but not live: %s",
+					    list[i].model, list[i].version, why.text);
 	}
 	if (!unwanted)
-		watch->wanted_ms = now_ms();
+		watch->wanted_ms = now_ms;
 	return all_live ? FG_CLI_OK : -1;
 }
 
 int fg_publish_wait(const struct fg_publish *list, unsigned count, const char *socket,
-		    uint64_t wait_ms, const volatile sig_atomic_t *stop, long long *generation)
+		    uint64_t wait_ms, const volatile sig_atomic_t *stop, long long *generation,
+		    struct fg_error *error)
 {
 	const struct timespec pause = {.tv_nsec = EVERY_MS * 1000000};
-	struct watch watch = {now_ms(), now_ms(), now_ms()};
-	struct fg_error error;
+	int64_t begun_ms = fg_cli_now_ms();
+	struct watch watch = {begun_ms, begun_ms, begun_ms};
 
-	while (!*stop && now_ms() < watch.begun_ms + (int64_t)wait_ms) {
+	while (!*stop && fg_cli_now_ms() < watch.begun_ms + (int64_t)wait_ms) {
 		json_t *status;
 		int code = fg_cli_control_try(socket, json_pack("{s:s}", "verb", "status"),
-					      TIMEOUT_MS, &status, &error);
+					      TIMEOUT_MS, &status, error);
 
 		if (!code && !fg_cli_control_code(status)) {
-			watch.answered_ms = now_ms();
-			code = judge(list, count, status, &watch);
+			watch.answered_ms = fg_cli_now_ms();
+			code = judge(list, count, status, &watch, error);
 			*generation = fg_publish_generation(status);
 			json_decref(status);
 			if (code >= 0)
 				return code;
 		} else {
 			json_decref(status);
-			if (code && now_ms() > watch.answered_ms + PATIENCE_MS)
-				return fg_cli_fail((enum fg_cli_exit)code, "%s", error.text);
+			if (code && fg_cli_now_ms() > watch.answered_ms + PATIENCE_MS)
+				return code;
 		}
 		nanosleep(&pause, NULL);
 	}
-	return fg_cli_fail(FG_CLI_TIMEOUT,
-			   "%s: what was published is in place, but not live yet; flipgate status "
-			   "shows how it goes",
-			   *stop ? "interrupted" : "the wait is over");
+	return fg_error_set(error, FG_CLI_TIMEOUT,
+			    "%s: what was published is in place, but not live yet; flipgate status "
+			    "shows how it goes",
+			    *stop ? "interrupted" : "the wait is over");
 }

@@ -22,11 +22,12 @@ enum fg_publish_state fg_publish_state(const json_t *status, const char *model, 
 long long fg_publish_generation(const json_t *status);
 
 /*
- * Waits until all of them are live. An exit code; with FG_CLI_OK *generation serves them. Else the
- * error has been printed: FG_CLI_REFUSED, one failed or is not wanted; FG_CLI_TIMEOUT, also when
- * *stop became other than 0; FG_CLI_UNREACHABLE.
+ * Waits until all of them are live. An exit code; with FG_CLI_OK *generation serves them. Else
+ * *error says why: FG_CLI_REFUSED, one failed or is not wanted; FG_CLI_TIMEOUT, also when *stop
+ * became other than 0; FG_CLI_UNREACHABLE.
  */
 int fg_publish_wait(const struct fg_publish *list, unsigned count, const char *socket,
-		    uint64_t wait_ms, const volatile sig_atomic_t *stop, long long *generation);
+		    uint64_t wait_ms, const volatile sig_atomic_t *stop, long long *generation,
+		    struct fg_error *error);
 
 #endif

@@ -67,11 +67,12 @@ static void print_begun(const json_t *reply)
 
 static void print_ended(const json_t *reply)
 {
-	puts(json_is_false(json_object_get(reply, "changed")) ? "the shadow had ended already"
+	puts(json_is_false(json_object_get(reply, "changed")) ? "there was no shadow to end"
 							      : "the shadow has ended");
 }
 
-/* The version of the model's shadow, which the request to end it names. 0, or an exit code. */
+/* The version of the model's shadow, which the request to end it names; 0: it has none. Returns 0,
+ * or an exit code. */
 static int find_shadow(const struct fg_cli_order *order, const char *model, json_int_t *version)
 {
 	const json_t *shadow;
@@ -82,11 +83,38 @@ static int find_shadow(const struct fg_cli_order *order, const char *model, json
 	if (code)
 		return code;
 	shadow = json_object_get(status, "shadow");
-	*version = fg_cli_integer_of(shadow, "version");
-	if (strcmp(fg_cli_text_of(shadow, "model"), model) != 0)
-		code = fg_cli_fail(FG_CLI_REFUSED, "not_found: model %s has no shadow", model);
+	*version = 0;
+	code = fg_cli_control_verdict(status);
+	if (!code && strcmp(fg_cli_text_of(shadow, "model"), model) == 0)
+		*version = fg_cli_integer_of(shadow, "version");
+	else if (!code && !fg_cli_find(json_object_get(status, "models"), "model", model))
+		code = fg_cli_fail(FG_CLI_REFUSED, "not_found: there is no model %s", model);
 	json_decref(status);
 	return code;
+}
+
+static int ask(const struct command *command, const char *model, json_int_t version)
+{
+	return fg_cli_order_run(&command->order,
+				json_pack("{s:s, s:s, s:I, s:I}", "verb", "shadow", "model", model,
+					  "version", version, "share",
+					  (json_int_t)(command->stop ? 0 : command->share)),
+				command->stop ? print_ended : print_begun);
+}
+
+/* Ended already is ended, too. */
+static int end(const struct command *command, const char *model)
+{
+	json_int_t version;
+	json_t *reply;
+	int code = find_shadow(&command->order, model, &version);
+
+	if (code || version)
+		return code ? code : ask(command, model, version);
+	reply = json_pack("{s:b, s:b}", "ok", 1, "changed", 0);
+	fg_cli_order_print(&command->order, reply, print_ended);
+	json_decref(reply);
+	return 0;
 }
 
 static int run(const struct fg_cli_verb *verb, int argc, char **argv)
@@ -98,16 +126,9 @@ static int run(const struct fg_cli_verb *verb, int argc, char **argv)
 	if (code >= 0)
 		return code;
 	if (command.stop)
-		code = find_shadow(&command.order, argv[optind], &version);
-	else
-		code = fg_cli_order_version(&command.order, argv[optind + 1], &version);
-	if (code)
-		return code;
-	return fg_cli_order_run(&command.order,
-				json_pack("{s:s, s:s, s:I, s:I}", "verb", "shadow", "model",
-					  argv[optind], "version", version, "share",
-					  (json_int_t)(command.stop ? 0 : command.share)),
-				command.stop ? print_ended : print_begun);
+		return end(&command, argv[optind]);
+	code = fg_cli_order_version(&command.order, argv[optind + 1], &version);
+	return code ? code : ask(&command, argv[optind], version);
 }
 
 const struct fg_cli_verb fg_cli_shadow = {

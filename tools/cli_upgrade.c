@@ -33,17 +33,15 @@ struct upgrade {
 	int64_t until_ms;
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
+/* Of a reply to status that says ok and has them, else -1. */
 static long long upgrades_of(const json_t *status)
 {
-	return fg_cli_integer_of(json_object_get(status, "control"), "upgrades");
+	const json_t *upgrades =
+		json_object_get(json_object_get(status, "control"), "upgrades");
+
+	return !fg_cli_control_code(status) && json_is_integer(upgrades)
+		       ? json_integer_value(upgrades)
+		       : -1;
 }
 
 /* Absolute and without links, because control runs elsewhere. 0, or an exit code. */
@@ -85,13 +83,15 @@ static int await(const struct upgrade *upgrade, json_t **reply)
 	const struct timespec pause = {.tv_nsec = EVERY_MS * 1000000};
 	struct fg_error error = {"the new one is not in charge yet"};
 
-	while (now_ms() < upgrade->until_ms) {
+	while (fg_cli_now_ms() < upgrade->until_ms) {
+		long long upgrades;
 		json_t *status;
 		int code = fg_cli_control_try(upgrade->order.socket,
 					      json_pack("{s:s}", "verb", "status"), TIMEOUT_MS,
 					      &status, &error);
 
-		if (!code && upgrades_of(status) != upgrade->before) {
+		upgrades = code ? -1 : upgrades_of(status);
+		if (upgrades >= 0 && upgrades != upgrade->before) {
 			*reply = describe(status);
 			json_decref(status);
 			return 0;
@@ -115,11 +115,31 @@ static int take_over(struct upgrade *upgrade, json_t *request, json_t **reply)
 		return code;
 	}
 	upgrade->before = upgrades_of(status);
-	upgrade->until_ms = now_ms() + (int64_t)order->wait_ms;
+	upgrade->until_ms = fg_cli_now_ms() + (int64_t)order->wait_ms;
+	code = fg_cli_control_verdict(status);
 	json_decref(status);
+	if (code) {
+		json_decref(request);
+		return code;
+	}
 	fg_cli_order_fill(order, request);
-	code = fg_cli_control_try(order->socket, request, (uint32_t)order->wait_ms, reply, &error);
-	return code ? await(upgrade, reply) : 0;
+	code = fg_cli_control_try(order->socket, request,
+				  order->may_pend ? TIMEOUT_MS : (uint32_t)order->wait_ms, reply,
+				  &error);
+	if (!order->may_pend)
+		return code ? await(upgrade, reply) : 0;
+	/* What is refused at once is told; else it has been asked for. */
+	if (code || fg_cli_control_code(*reply) == FG_CLI_TIMEOUT) {
+		json_decref(*reply);
+		*reply = json_pack("{s:b, s:b}", "ok", 1, "pending", 1);
+	}
+	return 0;
+}
+
+static void print_upgraded(const json_t *reply)
+{
+	printf("flipgated %s is in control, process %lld\n", fg_cli_text_of(reply, "version"),
+	       fg_cli_integer_of(reply, "control_pid"));
 }
 
 static int run(const struct fg_cli_verb *verb, int argc, char **argv)
@@ -149,11 +169,8 @@ static int run(const struct fg_cli_verb *verb, int argc, char **argv)
 	if (code)
 		return code;
 	code = fg_cli_control_verdict(reply);
-	if (upgrade.order.output.json)
-		fg_cli_control_print(reply);
-	else if (!code)
-		printf("flipgated %s is in control, process %lld\n",
-		       fg_cli_text_of(reply, "version"), fg_cli_integer_of(reply, "control_pid"));
+	if (!code || upgrade.order.output.json)
+		fg_cli_order_print(&upgrade.order, reply, print_upgraded);
 	json_decref(reply);
 	return code;
 }

@@ -15,10 +15,15 @@
 _Static_assert((int)FG_CLIENT_F32 == FG_DTYPE_F32 && (int)FG_CLIENT_I8 == FG_DTYPE_I8, "dtypes");
 _Static_assert((int)FG_CLIENT_INTERNAL == FG_STATUS_INTERNAL, "statuses");
 
-#define MS_NS 1000000ull
+#define MS_NS	    1000000ull
+#define MOST_FLOATS ((FG_WIRE_MAX_DATAGRAM - FG_WIRE_HEADER_BYTES) / sizeof(float))
 
 /* The low byte of a request id counts the sendings of one call, the rest counts calls. */
 #define ID_TRY_BITS 8
+
+/* Of one call. One more: sent again with padding (UDP), or because the connection was lost (TCP). */
+#define MAX_SENDINGS (1 + FG_CLIENT_MAX_RETRIES + 1)
+_Static_assert(MAX_SENDINGS <= 1 << ID_TRY_BITS, "each sending has an id of its own");
 
 struct fg_client {
 	struct fg_client_options options;
@@ -43,9 +48,9 @@ struct call {
 	size_t length; /* of the message: header, payload, padding */
 	size_t payload;
 	uint64_t until_ns;
-	/* One more: sent again with padding (UDP), or because the connection was lost (TCP). */
-	uint64_t sent_ns[FG_CLIENT_MAX_RETRIES + 2];
+	uint64_t sent_ns[MAX_SENDINGS];
 	bool was_lost;		     /* the connection */
+	bool was_padded;	     /* for as much as the caller has room for */
 	const unsigned char *answer; /* the whole message */
 };
 
@@ -168,22 +173,28 @@ static int build(struct call *call)
 	return 0;
 }
 
-/* Gives the message the id of its next sending, which is now. */
-static void stamp(struct call *call)
+/* Gives the message the id of its next sending, which is now. -ETIMEDOUT: that were too many. */
+static int stamp(struct call *call)
 {
-	uint32_t attempt = call->reply->attempts++;
+	uint32_t attempt = call->reply->attempts;
 	uint64_t id = call->client->serial << ID_TRY_BITS | attempt;
 
+	if (attempt == MAX_SENDINGS)
+		return -ETIMEDOUT;
+	call->reply->attempts++;
 	memcpy(call->client->send + offsetof(struct fg_wire_header, request_id), &id, sizeof(id));
 	call->sent_ns[attempt] = fg_client_now_ns();
+	return 0;
 }
 
 static int send_once(struct call *call)
 {
 	struct fg_client *client = call->client;
 	ssize_t sent;
+	int code = stamp(call);
 
-	stamp(call);
+	if (code)
+		return code;
 	do {
 		/* An error that an earlier datagram met (ICMP) is reported, and cleared, here. */
 		sent = send(client->fd, client->send, call->length, MSG_NOSIGNAL);
@@ -256,11 +267,11 @@ static int ask_connection(struct call *call, uint64_t until_ns, struct fg_wire_h
 
 	if (stream->fd < 0)
 		code = fg_client_stream_open(stream, &client->address, until_ns);
-	if (!code) {
-		stamp(call);
+	if (!code)
+		code = stamp(call);
+	if (!code)
 		code = fg_client_stream_send(stream, client->send, (uint32_t)call->length,
 					     until_ns);
-	}
 	if (!code)
 		code = fg_client_stream_receive(stream, until_ns, client->options.spin,
 						&call->answer, &length);
@@ -360,10 +371,16 @@ static int no_answer(struct call *call, int code)
 			      client->name, strerror(-code));
 }
 
-static int too_long(struct call *call, const struct fg_wire_header *header, bool for_a_message)
+/* Has the caller room for as many floats as one message may hold? */
+static bool takes_all(const struct call *call)
+{
+	return call->out_count >= MOST_FLOATS;
+}
+
+static int too_long(struct call *call, const struct fg_wire_header *header)
 {
 	fill_reply(call, header);
-	if (for_a_message)
+	if (call->client->address.is_stream || takes_all(call))
 		return fg_client_fail(call->error, -EMSGSIZE,
 				      "the answer to %u rows does not fit one message: send fewer "
 				      "rows",
@@ -379,15 +396,14 @@ static int too_long(struct call *call, const struct fg_wire_header *header, bool
  */
 static int ask_padded(struct call *call, struct fg_wire_header *header)
 {
-	size_t most = (FG_WIRE_MAX_DATAGRAM - FG_WIRE_HEADER_BYTES) / sizeof(float);
-	bool all = call->out_count >= most;
 	int code;
 
-	pad_for(call, all ? most : call->out_count);
+	call->was_padded = true;
+	pad_for(call, takes_all(call) ? MOST_FLOATS : call->out_count);
 	code = ask(call, call->until_ns, header);
 	if (code)
 		return no_answer(call, code);
-	return header->status == FG_STATUS_REPLY_TOO_LONG ? too_long(call, header, all) : 0;
+	return header->status == FG_STATUS_REPLY_TOO_LONG ? too_long(call, header) : 0;
 }
 
 static int exchange(struct call *call)
@@ -405,8 +421,9 @@ static int exchange(struct call *call)
 
 		code = ask(call, until_ns, &header);
 		if (!code && header.status == FG_STATUS_REPLY_TOO_LONG) {
-			code = call->client->address.is_stream ? too_long(call, &header, true)
-							       : ask_padded(call, &header);
+			code = call->client->address.is_stream || call->was_padded
+				       ? too_long(call, &header)
+				       : ask_padded(call, &header);
 			if (code)
 				return code;
 		}

@@ -318,8 +318,8 @@ static int read_version(struct options *options, struct packing *packing, struct
 /* On stderr, as stdout may be somebody's JSON. */
 static void tell_warmup(const struct options *options, const struct fg_warmup *warmup)
 {
-	char line[512];
-	int length = snprintf(line, sizeof(line), "%s%swarm-up: %u requests, %u rows",
+	char line[512]; /* room for the longest of all its parts */
+	int length = snprintf(line, sizeof(line), "%.100s%swarm-up: %u requests, %u rows",
 			      options->name ? options->name : "", options->name ? ": " : "",
 			      warmup->count, warmup->rows);
 

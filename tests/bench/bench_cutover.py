@@ -136,9 +136,9 @@ def judge(name, result, events, resets=True):
         row(f"{name}: wrong outputs", result["wrong_outputs"], "req",
             aim=0 if resets else None),
     ]
-    if "resets" in result:
-        rows.append(row(f"{name}: connections reset", result["resets"], "conn",
-                        aim=0 if resets else None))
+    for key in ("resets", "retried", "not_sent", "socket_errors", "late"):
+        if result.get(key) or key == "resets":
+            rows.append(row(f"{name}: {key}", result[key], "", aim=0 if resets else None))
     for key, aim in (("p50", None), ("p99", None), ("p999", 1.05 if resets else None)):
         rows.append(row(f"{name}: round trip {key} within 100 ms of an event", around[key], "us",
                         result["steady"][key], aim))

@@ -182,7 +182,7 @@ static void wildcards_by_family(void **state)
 	(void)state;
 	check_steered("192.0.2.7", "192.0.2.1", FX_PORT + 1, 0);
 	check_steered("2001:db8::7", "2001:db8::1", FX_PORT + 1, 1);
-	/* A listener of [::] alone that is IPV6_V6ONLY: IPv4 is not ours. */
+	/* A listener of [::] alone that is IPV6_V6ONLY: IPv4 is not ours, whoever serves or not. */
 	assert_int_equal(run(context("192.0.2.7", "192.0.2.1", 1, FX_PORT + 2, IPPROTO_TCP),
 			     SK_PASS, FG_COUNTER_TCP_PASS_OTHER),
 			 0);

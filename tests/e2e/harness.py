@@ -207,7 +207,8 @@ class Gateway:
                    check=False)
         if check and done.returncode:
             raise AssertionError(f"flipgate {' '.join(argv)}: {done.stdout}{done.stderr}")
-        return json.loads(done.stdout) if done.stdout.strip() else {"code": done.returncode}
+        said = done.stdout.strip().splitlines()  # a verb that follows says more than one thing
+        return json.loads(said[-1]) if said else {"code": done.returncode}
 
     def status(self, check=True):
         return self.verb("status", check=check)

@@ -273,9 +273,10 @@ static inline void world_pack(struct world *world, const struct fg_rollout_actio
 static inline void world_set_priority(struct world *world, const struct fg_rollout_action *order)
 {
 	struct fg_rollout_slot *seen = &world->seen.slots[order->slot];
+	bool sleeps = seen->order == FG_ORDER_DRAIN || seen->order == FG_ORDER_DOZE ||
+		      seen->order == FG_ORDER_KEEP;
 
-	if (seen->pid &&
-	    (!order->value || seen->order == FG_ORDER_DRAIN || seen->order == FG_ORDER_DOZE))
+	if (seen->pid && (sleeps || !order->value))
 		seen->urgent = order->value;
 }
 

@@ -55,7 +55,7 @@ static void test_steps(void **state)
 static void test_guards(void **state)
 {
 	static const double error_rates[] = {-0.1, 1.1, NAN};
-	static const double factors[] = {1, 0.5, 1001, -2, NAN, INFINITY};
+	static const double factors[] = {1.05, 0.5, 1001, -2, NAN, INFINITY};
 	static const double drifts[] = {-1, 101, NAN};
 	struct fg_canary_plan plan;
 	const char *why;
@@ -124,10 +124,16 @@ static void test_broken(void **state)
 	(void)state;
 	assert_false(broken(&seen, text));
 	assert_string_equal(text, "");
+	/* Twice the bound, but of so few answers that chance may have made it. */
 	seen.canary_requests = 1940;
 	seen.canary_errors = 60;
 	seen.stable_requests = 1980;
 	seen.stable_errors = 20;
+	assert_false(broken(&seen, text));
+	seen.canary_requests *= 10;
+	seen.canary_errors *= 10;
+	seen.stable_requests *= 10;
+	seen.stable_errors *= 10;
 	assert_true(broken(&seen, text));
 	assert_string_equal(text, "error rate 3 % against 1 %, may be 1 % points more");
 	seen = well;
@@ -137,9 +143,17 @@ static void test_broken(void **state)
 	seen.stable_p99_ns = 0; /* nothing to compare with */
 	assert_false(broken(&seen, text));
 	seen = well;
-	seen.drift = 0.201;
+	seen.canary_p99_ns = 900000;
+	seen.canary_requests = 999; /* a p99 of so few is none, whatever else is judged */
+	seen.canary_errors = 1;
+	assert_false(broken(&seen, text));
+	/* Two equal sides of 2000 answers each show up to 0.034. */
+	seen = well;
+	seen.drift = 0.233;
+	assert_false(broken(&seen, text));
+	seen.drift = 0.235;
 	assert_true(broken(&seen, text));
-	assert_string_equal(text, "scores drift: population stability index 0.201, bound 0.2");
+	assert_string_equal(text, "scores drift: population stability index 0.235, bound 0.2");
 	/* Too few answers prove nothing. */
 	seen.canary_requests = 999;
 	assert_false(broken(&seen, text));

@@ -70,7 +70,7 @@ static void test_drain_ends_without_flows(void **state)
 	world_run(world, 5);
 	assert_int_equal(in_phase(FG_GENERATION_KEPT)->id, 1);
 	assert_int_equal(world->seen.slots[0].map_state, FG_SLOT_RETIRED);
-	assert_int_equal(world->seen.slots[0].order, FG_ORDER_DRAIN);
+	assert_int_equal(world->seen.slots[0].order, FG_ORDER_KEEP);
 	assert_int_equal(world->fences, 0);
 	world_run(world, 20500);
 	assert_null(in_phase(FG_GENERATION_KEPT));

@@ -271,6 +271,15 @@ static bool canary_stays(const struct fg_canary *canary)
 	       (canary->phase == FG_CANARY_RUNNING && canary->step + 1 == canary->plan.step_count);
 }
 
+/* One that is paused before it is ready gets ready, and waits. */
+static bool waits(const struct world *world, const struct fg_rollout_generation *generation)
+{
+	const struct fg_canary *canary = &world->rollout.canary;
+
+	return generation->phase == FG_GENERATION_STARTING && !generation->shadow &&
+	       canary->phase == FG_CANARY_PAUSED && !canary->step_ns;
+}
+
 /* Nothing is left that must come to an end. */
 static bool is_settled(const struct world *world)
 {
@@ -284,7 +293,7 @@ static bool is_settled(const struct world *world)
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++) {
 		const struct fg_rollout_generation *generation = &rollout->generations[i];
 
-		if (generation->phase == FG_GENERATION_STARTING ||
+		if ((generation->phase == FG_GENERATION_STARTING && !waits(world, generation)) ||
 		    generation->phase == FG_GENERATION_DRAINING ||
 		    generation->phase == FG_GENERATION_KEPT ||
 		    generation->phase == FG_GENERATION_RETIRING ||
@@ -299,7 +308,7 @@ static void check_slots(const struct world *world)
 	for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++) {
 		const struct fg_rollout_generation *owner = world_owner(world, slot);
 		const struct fg_rollout_slot *seen = &world->seen.slots[slot];
-		bool serves = owner && !owner->shadow;
+		bool serves = owner && !owner->shadow && !waits(world, owner);
 
 		assert_int_equal(seen->pid != 0, owner != NULL);
 		assert_int_equal(seen->map_state, serves ? FG_SLOT_SERVING : FG_SLOT_FREE);

@@ -1,12 +1,15 @@
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "userspace/daemon/admin.h"
+
+#define GROUP_BYTES (16u << 20) /* no group's record is that large */
 
 /* Who answers at the socket is alive; a socket that nobody answers at is left over. */
 static bool somebody_answers(const struct sockaddr_un *address)
@@ -38,19 +41,42 @@ static void make_parent(const char *path)
 	}
 }
 
+/* A group of many members takes much room. */
+static int find_group(const char *name, gid_t *gid)
+{
+	struct group entry, *found = NULL;
+	char *buffer = NULL, *larger;
+	size_t size = 4096;
+	int code = ERANGE;
+
+	for (; code == ERANGE && size <= GROUP_BYTES; size *= 2) {
+		larger = realloc(buffer, size);
+		code = larger ? 0 : ENOMEM;
+		if (larger)
+			buffer = larger;
+		if (!code)
+			code = getgrnam_r(name, &entry, buffer, size, &found);
+	}
+	if (found)
+		*gid = entry.gr_gid;
+	free(buffer);
+	if (code)
+		return -code;
+	return found ? 0 : -ESRCH;
+}
+
 /* Members may connect as well: that takes the right to write. */
 static int give_to_group(const char *path, const char *group)
 {
-	char buffer[4096];
-	struct group entry, *found = NULL;
+	gid_t gid;
 	int code;
 
 	if (!group[0])
 		return 0;
-	code = getgrnam_r(group, &entry, buffer, sizeof(buffer), &found);
-	if (code || !found)
-		return code ? -code : -ESRCH;
-	return chown(path, (uid_t)-1, entry.gr_gid) || chmod(path, 0660) ? -errno : 0;
+	code = find_group(group, &gid);
+	if (code)
+		return code;
+	return chown(path, (uid_t)-1, gid) || chmod(path, 0660) ? -errno : 0;
 }
 
 int fg_admin_listen(const char *path, const char *group, int *result, struct fg_error *error)

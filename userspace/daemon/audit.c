@@ -82,17 +82,30 @@ static void say_time(char text[32])
 	snprintf(text + used, 32 - used, ".%03ldZ", now.tv_nsec / 1000000);
 }
 
+/* Of /etc/passwd alone: getpwuid(3) may ask a directory service, and wait for it. */
+static void find_name(uid_t uid, char *name, size_t size)
+{
+	FILE *file = fopen("/etc/passwd", "re");
+	struct passwd entry, *found;
+	char buffer[1024];
+
+	snprintf(name, size, "%u", uid);
+	while (file && !fgetpwent_r(file, &entry, buffer, sizeof(buffer), &found))
+		if (entry.pw_uid == uid) {
+			snprintf(name, size, "%s", entry.pw_name);
+			break;
+		}
+	if (file)
+		fclose(file);
+}
+
 static json_t *say_who(const struct fg_audit_who *who)
 {
-	char buffer[1024], name[32];
-	struct passwd entry, *found = NULL;
+	char name[32];
 
 	if (!who)
 		return json_string("flipgated");
-	if (getpwuid_r(who->uid, &entry, buffer, sizeof(buffer), &found) || !found)
-		snprintf(name, sizeof(name), "%u", who->uid);
-	else
-		snprintf(name, sizeof(name), "%s", entry.pw_name);
+	find_name(who->uid, name, sizeof(name));
 	fg_log_clean(name);
 	return json_pack("{s:I,s:I,s:s}", "uid", (json_int_t)who->uid, "pid", (json_int_t)who->pid,
 			 "user", name);

@@ -5,7 +5,8 @@
  *	 "what":"promote","model":"fraud","from":6,"to":7,"generation":12,"result":"ok",
  *	 "why":"ticket 4711"}
  *
- * who: "flipgated" for what it does by itself. from, to: versions. result: "ok"; the code of an
+ * who: "flipgated" for what it does by itself; user: what /etc/passwd calls the uid, else the uid
+ * again: a directory service (sssd, LDAP) is not asked, it could keep a rollback waiting. from, to: versions. result: "ok"; the code of an
  * error, whose text is then in "error"; or "begun" of an operator's verb that takes longer than one
  * step: its end is another line. What does not apply is left out.
  *
@@ -67,7 +68,8 @@ void fg_audit_close(struct fg_audit *audit);
 /* The log is another file from now on (rotation). Returns the old descriptor, the caller's. */
 int fg_audit_reopen(struct fg_audit *audit, int fd);
 
-/* Queues a line; looks up the user's name, so not before what it tells of was ordered. */
+/* Queues a line; reads /etc/passwd for the user's name, so not before what it tells of was
+ * ordered. */
 void fg_audit_add(struct fg_audit *audit, const struct fg_audit_event *event);
 /* Writes what is queued. */
 void fg_audit_flush(struct fg_audit *audit);

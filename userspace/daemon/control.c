@@ -108,6 +108,16 @@ static bool done(struct fg_control *control)
 	       fg_rollout_empty(fg_rollout_current(&control->state->rollout));
 }
 
+/* Which versions there are depends on the rules, so this comes again after whatever may have begun
+ * or ended a reload: no step may judge new rules by what was read under old ones. */
+static void look_at_repository(struct fg_control *control, uint64_t now_ns)
+{
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+
+	fg_repository_update(&control->repository, fg_control_rules(control, rollout), rollout,
+			     now_ns);
+}
+
 /*
  * Everything is looked at in each round; what woke it up does not matter. Clients are looked after
  * once more after the step, so that a promote that ends with it is answered at once; what they say
@@ -115,13 +125,12 @@ static bool done(struct fg_control *control)
  */
 static uint64_t round_once(struct fg_control *control)
 {
-	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 	uint64_t now_ns = fg_clock_ns(), due_ns, admin_ns, reload_ns;
 
-	fg_repository_update(&control->repository, fg_control_rules(control, rollout), rollout,
-			     now_ns);
+	look_at_repository(control, now_ns);
 	fg_admin_update(&control->admin, now_ns);
 	reload_ns = fg_control_reload_update(control, now_ns);
+	look_at_repository(control, now_ns);
 	due_ns = fg_control_reconcile(control);
 	now_ns = fg_clock_ns();
 	due_ns += now_ns;

@@ -60,6 +60,7 @@ struct fg_control_reload {
 	bool watched;
 	bool changed;  /* the file did, and is not acted on yet */
 	bool asked;    /* by a client */
+	bool waits;    /* for a canary to end; was logged */
 	uint32_t same; /* serial of the last one that found nothing to change; 0: none */
 	struct fg_rules scratch;
 };
@@ -104,7 +105,7 @@ int fg_control_run(const struct fg_control_setup *setup);
 /* Reads from the kernel which table is live. Once, before the first reconcile. */
 void fg_control_adopt(struct fg_control *control);
 /* Steps and acts until nothing changes any more. Returns after how many ns to do it again at the
- * latest. */
+ * latest; 0: at once, after the repository was looked at under the rules that count now. */
 uint64_t fg_control_reconcile(struct fg_control *control);
 /* Publishes control->next, if it differs from what is current. Returns whether it did. */
 bool fg_control_publish(struct fg_control *control);

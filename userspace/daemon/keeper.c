@@ -32,6 +32,7 @@
 struct post {
 	pid_t pid; /* 0: none */
 	uint32_t generation;
+	bool shadow; /* reads the shadow rings */
 };
 
 struct keeper {
@@ -116,6 +117,7 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 	slot->post.spawned_ns = fg_clock_ns();
 	atomic_store(&slot->post.urgent, 0);
 	post->generation = generation->id;
+	post->shadow = generation->shadow;
 	atomic_store(&slot->post.generation, post->generation);
 	if (fg_dataplane_open_slot(&keeper->dataplane, order->slot, &error)) {
 		fail_worker(keeper, order->slot, error.text);
@@ -127,6 +129,8 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 	if (!pid)
 		run_worker(keeper, order);
 	if (pid < 0) {
+		/* Nobody will end here: vacant again, or its listeners would stay open. */
+		fg_dataplane_unlock_slot(&keeper->dataplane, order->slot);
 		fail_worker(keeper, order->slot, strerror(errno));
 		return;
 	}
@@ -139,6 +143,13 @@ struct ended {
 	pid_t pid;
 	int status;
 };
+
+/* A shadow that was killed left what it had not read yet, and the memory of that. */
+static void release_rings(struct keeper *keeper)
+{
+	for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++)
+		fg_shadow_release(&keeper->shadow->rings[slot]);
+}
 
 /*
  * First nobody is steered to the slot any more, then what the worker held is taken back. Control
@@ -153,6 +164,8 @@ static void reap_worker(struct keeper *keeper, uint16_t slot, int status)
 
 	fg_steering_set_slot(&keeper->steering, slot, post->generation, FG_SLOT_FREE);
 	lost = fg_dataplane_reclaim_slot(&keeper->dataplane, slot);
+	if (post->shadow && WIFSIGNALED(status))
+		release_rings(keeper);
 	post->pid = 0;
 	state->post.exit_status = status;
 	if (!told)
@@ -221,7 +234,8 @@ static void set_priority(struct keeper *keeper, const struct fg_orders_message *
 	struct fg_state_slot *slot = &keeper->state->slots[order->slot];
 	uint32_t obeys = atomic_load(&slot->order);
 
-	if (!pid || (order->urgent && obeys != FG_ORDER_DRAIN && obeys != FG_ORDER_DOZE))
+	if (!pid || (order->urgent && obeys != FG_ORDER_DRAIN && obeys != FG_ORDER_DOZE &&
+		     obeys != FG_ORDER_KEEP))
 		return;
 	fg_priority_urgent(pid, order->urgent);
 	atomic_store(&slot->post.urgent, order->urgent);

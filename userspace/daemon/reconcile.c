@@ -75,7 +75,7 @@ static void observe_slot(struct fg_control *control, uint32_t slot)
 	seen->urgent = atomic_load_explicit(&state->post.urgent, memory_order_acquire);
 	seen->watch =
 		fg_state_watch_epoch(atomic_load_explicit(&state->watch, memory_order_relaxed));
-	seen->connections = open_connections(&state->work.stats);
+	seen->connections = seen->pid ? open_connections(&state->work.stats) : 0;
 	seen->spawned_ns = state->post.spawned_ns;
 	seen->heartbeat_ns = atomic_load_explicit(&state->work.heartbeat_ns, memory_order_relaxed);
 	fg_steering_get_slot(control->steering, (uint16_t)slot, &map);
@@ -458,6 +458,15 @@ bool fg_control_publish(struct fg_control *control)
 	return true;
 }
 
+/* A reload that ended in this step: what is on disk was read under rules that count no more. */
+static bool store_is_stale(const struct fg_control *control)
+{
+	const struct fg_rules *rules =
+		fg_control_rules(control, fg_rollout_current(&control->state->rollout));
+
+	return memcmp(rules, &control->repository.rules, sizeof(*rules));
+}
+
 uint64_t fg_control_reconcile(struct fg_control *control)
 {
 	uint32_t round;
@@ -473,6 +482,8 @@ uint64_t fg_control_reconcile(struct fg_control *control)
 		fg_rollout_step(&control->next, &control->observed, &control->pace, now_ns,
 				&control->actions);
 		changed = fg_control_publish(control);
+		if (changed && store_is_stale(control))
+			return 0; /* what the step listed goes by that store, too */
 		if (act_all(control))
 			return RETRY_NS;
 		if (!changed)

@@ -75,24 +75,25 @@ static void accept_same(struct fg_control *control)
 	control->reload.same = trial->serial;
 }
 
-/* Whatever asked for it is served by this one. */
-static void forget_triggers(struct fg_control *control)
+/* Whatever asked for it is served by this one. `reloads`: as it was before the file was read. */
+static void forget_triggers(struct fg_control *control, uint32_t reloads, uint64_t hash)
 {
-	control->reload.asked = control->reload.changed = false;
-	atomic_store(&control->state->control.reloads_done,
-		     atomic_load(&control->state->boot.reloads));
+	control->reload.asked = control->reload.changed = control->reload.waits = false;
+	control->state->control.config_hash = hash;
+	atomic_store(&control->state->control.reloads_done, reloads);
 }
 
 /*
  * The rules are written where nobody looks, then the trial begins by one publication. Control that
- * dies in between leaves bytes that nobody looks at.
+ * dies before that leaves bytes that nobody looks at; dead after it and before the triggers are
+ * forgotten, it leaves one more reload to do, which finds nothing to change.
  */
 static int begin(struct fg_control *control, bool forced, uint64_t now_ns)
 {
 	struct fg_state *state = control->state;
 	struct fg_control_reload *reload = &control->reload;
 	struct fg_error error = {""};
-	uint32_t other;
+	uint32_t reloads = atomic_load(&state->boot.reloads), other;
 	uint64_t hash;
 	int code;
 
@@ -104,10 +105,10 @@ static int begin(struct fg_control *control, bool forced, uint64_t now_ns)
 	if (code && !error.text[0])
 		fg_error_set(&error, code, "%s", strerror(-code));
 	hash = hash_of(&reload->scratch, &error);
-	forget_triggers(control);
-	if (!forced && hash == state->control.config_hash)
+	if (!forced && hash == state->control.config_hash) {
+		forget_triggers(control, reloads, hash);
 		return 0;
-	state->control.config_hash = hash;
+	}
 	if (code)
 		fg_rollout_refuse(&control->next, error.text);
 	else if (!memcmp(&reload->scratch, &state->rules[control->next.rules],
@@ -116,7 +117,20 @@ static int begin(struct fg_control *control, bool forced, uint64_t now_ns)
 	else
 		state->rules[other] = reload->scratch;
 	fg_control_publish(control);
+	forget_triggers(control, reloads, hash);
 	return 0;
+}
+
+static void tell_waits(struct fg_control *control)
+{
+	const struct fg_canary *canary = &fg_rollout_current(&control->state->rollout)->canary;
+
+	if (control->reload.waits || !fg_canary_active(canary))
+		return;
+	control->reload.waits = true;
+	fg_log(FG_LOG_INFO,
+	       "reload.waits reason=\"a canary of %s is under way\" next=\"begins when it ends\"",
+	       canary->model);
 }
 
 uint64_t fg_control_reload_update(struct fg_control *control, uint64_t now_ns)
@@ -127,8 +141,9 @@ uint64_t fg_control_reload_update(struct fg_control *control, uint64_t now_ns)
 
 	if (reload->watched)
 		reload->changed |= fg_models_config_watch_update(&reload->watch, now_ns);
-	if ((reload->asked || reload->changed || told) && !atomic_load(&state->boot.stopping))
-		begin(control, reload->asked || told, now_ns); /* -EBUSY: in a later round */
+	if ((reload->asked || reload->changed || told) && !atomic_load(&state->boot.stopping) &&
+	    begin(control, reload->asked || told, now_ns))
+		tell_waits(control); /* in a later round */
 	return reload->watched ? reload->watch.due_ns : NEVER;
 }
 

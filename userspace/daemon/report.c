@@ -109,7 +109,8 @@ static const char *work_phase_name(uint32_t phase)
 
 static const char *order_name(uint32_t order)
 {
-	static const char *const names[] = {"wait", "serve", "drain", "finish", "doze", "shadow"};
+	static const char *const names[] = {"wait", "serve", "drain", "finish",
+					    "doze", "keep",  "shadow"};
 
 	return order < sizeof(names) / sizeof(names[0]) ? names[order] : "?";
 }

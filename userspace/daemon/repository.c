@@ -52,7 +52,7 @@ uint64_t fg_repository_parse_version(const char *name)
 		if (__builtin_mul_overflow(version, 10, &version) ||
 		    __builtin_add_overflow(version, (uint64_t)(*name - '0'), &version))
 			return 0;
-	return version;
+	return version <= INT64_MAX ? version : 0;
 }
 
 bool fg_repository_valid_model(const char *name)
@@ -235,7 +235,7 @@ static void look_at_version(struct look *look, struct fg_store_model *model, con
 	if (!version.version) {
 		if (strspn(name, "0123456789") == strlen(name))
 			refuse(look->repository, model->name, name,
-			       "versions are numbers from 1 to 2^64-1");
+			       "versions are numbers from 1 to 2^63-1");
 		return;
 	}
 	for (i = 0; i < model->count; i++)

@@ -3,8 +3,8 @@
  * rules->repository for models that have no rules of their own, and in PATH/VERSION for those that
  * have (sched/rules.h).
  *
- * MODEL: 1 to 63 of A-Z a-z 0-9 _ . - and not a leading dot. VERSION: digits, 1 .. 2^64-1, leading
- * zeros allowed ("007" is 7; of "7" and "007" the first by name counts), a directory or a link to
+ * MODEL: 1 to 63 of A-Z a-z 0-9 _ . - and not a leading dot. VERSION: digits, 1 .. 2^63-1 (what
+ * JSON can say), leading zeros allowed ("007" is 7; of "7" and "007" the first by name counts), a directory or a link to
  * one, with a model file in it. Everything else is left alone, so that a version can be prepared
  * beside them (".new", "3.tmp") and renamed into place.
  *
@@ -64,7 +64,7 @@ bool fg_repository_update(struct fg_repository *repository, const struct fg_rule
 bool fg_repository_path(const struct fg_repository *repository, const char *model, uint64_t version,
 			char *path, size_t size);
 
-/* 1 .. 2^64-1 for a version's directory name, 0 for any other name. */
+/* 1 .. 2^63-1 for a version's directory name, 0 for any other name. */
 uint64_t fg_repository_parse_version(const char *name);
 bool fg_repository_valid_model(const char *name);
 

@@ -76,6 +76,7 @@ static int write_takeover(const struct fg_control_setup *setup, int state_fd)
 	};
 	takeover.steering.ingress = NULL;
 	takeover.steering.socket = NULL;
+	takeover.steering.lookup = NULL;
 	takeover.steering.bucket_words = NULL;
 	takeover.steering.slot_words = NULL;
 	if (fd >= 0 && write(fd, &takeover, sizeof(takeover)) == sizeof(takeover))

@@ -107,12 +107,30 @@ json_t *fg_verb_busy(const struct fg_rollout *rollout)
 
 /* ---- replies ---- */
 
-uint64_t fg_verb_live(const struct fg_rollout *rollout, const struct fg_admin_request *request)
+static uint64_t live_version(const struct fg_rollout *rollout, const char *model)
 {
 	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
-	const struct fg_rollout_entry *entry = live ? fg_rollout_entry(live, request->model) : NULL;
+	const struct fg_rollout_entry *entry = live ? fg_rollout_entry(live, model) : NULL;
 
 	return entry ? entry->version : 0;
+}
+
+uint64_t fg_verb_live(const struct fg_rollout *rollout, const struct fg_admin_request *request)
+{
+	return live_version(rollout, request->model);
+}
+
+/* JSON knows whole characters only: what has no room goes from the start of a character on. */
+void fg_verb_reason(const struct fg_admin_request *request, const char *otherwise,
+		    char text[FG_VERB_REASON_BYTES])
+{
+	const char *why = request->why[0] ? request->why : otherwise;
+	size_t length = strnlen(why, FG_VERB_REASON_BYTES - 1);
+
+	while (length && (why[length] & 0xc0) == 0x80)
+		length--;
+	memcpy(text, why, length);
+	text[length] = '\0';
 }
 
 json_t *fg_verb_ok(const struct fg_rollout *rollout, const struct fg_admin_request *request,
@@ -232,13 +250,19 @@ json_t *fg_verb_aborting(const struct fg_control *control, const struct fg_rollo
 	return NULL;
 }
 
-/* Said twice, or said when a guard has just done the same, "back" must not go back once more. */
+/* Said twice, or said when a guard has just done the same, "back" must not go back once more;
+ * unless something else was chosen or went live since. */
 #define SAID_AGAIN_NS 30000000000ull
-static bool just_rolled_back(const struct fg_canary *canary, const char *model, uint64_t now_ns)
+static bool just_rolled_back(struct fg_rollout *rollout, const struct fg_admin_request *request,
+			     uint64_t now_ns)
 {
-	return !strcmp(canary->model, model) &&
+	const struct fg_canary *canary = &rollout->canary;
+	const struct fg_rollout_model *record = fg_wanted_model(rollout, request->model);
+
+	return !strcmp(canary->model, request->model) &&
 	       (canary->phase == FG_CANARY_ABORTED || canary->phase == FG_CANARY_BROKEN) &&
-	       now_ns < canary->ended_ns + SAID_AGAIN_NS;
+	       now_ns < canary->ended_ns + SAID_AGAIN_NS && record &&
+	       record->chosen == canary->from && fg_verb_live(rollout, request) == canary->from;
 }
 
 static bool is_canary(const struct fg_rollout *rollout, const struct fg_admin_request *request)
@@ -252,15 +276,16 @@ static json_t *roll_back(struct fg_control *control, struct fg_admin_request *re
 	/* Not those on trial, which a rollback ends. */
 	const struct fg_rules *rules = &control->state->rules[control->next.rules];
 	struct fg_rollout *next = &control->next;
+	char reason[FG_VERB_REASON_BYTES];
 	int code;
 
 	request->aborts = is_canary(next, request);
-	if (request->aborts || just_rolled_back(&next->canary, request->model, now_ns)) {
+	if (request->aborts || just_rolled_back(next, request, now_ns)) {
 		request->from = next->canary.version;
 		request->version = next->canary.from;
+		fg_verb_reason(request, "rolled back", reason);
 		if (request->aborts)
-			fg_canary_abort(next, request->model,
-					request->why[0] ? request->why : "rolled back", now_ns);
+			fg_canary_abort(next, request->model, reason, now_ns);
 		fg_verb_commit(control, request);
 		request->aborts = true;
 		return fg_verb_aborting(control, next, request, now_ns);
@@ -350,22 +375,102 @@ static uint32_t live_id(const struct fg_rollout *rollout)
 	return live ? live->id : 0;
 }
 
-/* Why it must not even begin. */
-static json_t *refuse(const struct fg_control *control, const struct fg_admin_request *request)
+/* Who steers the canary that is under way knows of it. */
+static bool steers_canary(const struct fg_rollout *rollout, const struct fg_admin_request *request)
+{
+	switch (request->verb) {
+	case FG_ADMIN_PAUSE:
+	case FG_ADMIN_RESUME:
+	case FG_ADMIN_ABORT:
+	case FG_ADMIN_ROLLBACK:
+		return is_canary(rollout, request);
+	case FG_ADMIN_PROMOTE:
+	case FG_ADMIN_ROLLOUT:
+		return is_canary(rollout, request) && rollout->canary.version == request->version;
+	default:
+		return false;
+	}
+}
+
+/* A version of the model that was chosen and does not serve yet; 0: none. */
+static uint64_t chosen_next(const struct fg_control *control, const struct fg_rollout_model *model)
+{
+	const struct fg_rollout *rollout = &control->next;
+	const struct fg_rules *rules = fg_control_rules(control, rollout);
+
+	if (!model->name[0] || !model->chosen ||
+	    model->chosen == live_version(rollout, model->name) ||
+	    model->chosen !=
+		    fg_wanted_version(rollout, &control->repository.store, rules, model))
+		return 0;
+	return model->chosen;
+}
+
+static bool is_starting(const struct fg_rollout *rollout)
+{
+	uint32_t i;
+
+	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++)
+		if (rollout->generations[i].phase == FG_GENERATION_STARTING &&
+		    !rollout->generations[i].shadow)
+			return true;
+	return false;
+}
+
+/* What somebody else has begun and no flip has shown yet, so that the live generation is still the
+ * one that both expect; NULL: nothing. */
+static json_t *pending(const struct fg_control *control, const struct fg_admin_request *request)
+{
+	const struct fg_rollout *rollout = &control->next;
+	const struct fg_canary *canary = &rollout->canary;
+	uint64_t version;
+	uint32_t i;
+
+	if (steers_canary(rollout, request))
+		return NULL;
+	if (fg_canary_active(canary))
+		return fg_admin_error("conflict", "a canary of %s version %" PRIu64 " is %s",
+				      canary->model, canary->version,
+				      fg_canary_phase_name(canary->phase));
+	if (rollout->trial.active)
+		return fg_admin_error("conflict", "a reload is under way");
+	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++) {
+		version = chosen_next(control, &rollout->models[i]);
+		if (version)
+			return fg_admin_error("conflict",
+					      "version %" PRIu64
+					      " of %s was chosen meanwhile and is about to serve",
+					      version, rollout->models[i].name);
+	}
+	return is_starting(rollout)
+		       ? fg_admin_error("conflict", "another generation is about to serve")
+		       : NULL;
+}
+
+/* "expect" is compare and set: the expected generation is live, and nothing is on its way. */
+static json_t *unexpected(const struct fg_control *control, const struct fg_admin_request *request)
 {
 	uint32_t live = live_id(&control->next);
 	json_t *reply;
 
+	if (request->expect != live)
+		reply = fg_admin_error("conflict", "generation %u is live, not %u as was expected",
+				       live, request->expect);
+	else
+		reply = pending(control, request);
+	if (reply)
+		json_object_set_new(reply, "generation", json_integer(live));
+	return reply;
+}
+
+/* Why it must not even begin. */
+static json_t *refuse(const struct fg_control *control, const struct fg_admin_request *request)
+{
 	if (request->verb == FG_ADMIN_UPGRADE && request->who.uid != 0)
 		return fg_admin_error("denied", "only root may upgrade flipgated");
 	if (atomic_load(&control->state->boot.stopping))
 		return fg_admin_error("busy", "flipgated is stopping");
-	if (!request->expects || request->expect == live)
-		return NULL;
-	reply = fg_admin_error("conflict", "generation %u is live, not %u as was expected", live,
-			       request->expect);
-	json_object_set_new(reply, "generation", json_integer(live));
-	return reply;
+	return request->expects ? unexpected(control, request) : NULL;
 }
 
 void fg_verb_audit(struct fg_control *control, const struct fg_admin_request *request,
@@ -410,6 +515,13 @@ static json_t *begin(void *context, struct fg_admin_request *request, uint64_t n
 	return reply;
 }
 
+static void note_begun(struct fg_control *control, struct fg_admin_request *request)
+{
+	if (!request->noted)
+		fg_verb_audit(control, request, NULL);
+	request->noted = true;
+}
+
 /* What the step that followed the verb did not end takes longer: who asked for it is put down then,
  * should the client or this process not live to see its end. */
 static json_t *progress(void *context, struct fg_admin_request *request, uint64_t now_ns)
@@ -421,11 +533,16 @@ static json_t *progress(void *context, struct fg_admin_request *request, uint64_
 	reply = verbs[request->verb]->progress(control, request, now_ns);
 	if (!reply && atomic_load(&control->state->boot.stopping))
 		reply = fg_admin_error("busy", "flipgated is stopping");
-	if (reply || (!request->noted && !control->spoken)) {
+	if (reply)
 		fg_verb_audit(control, request, reply);
-		request->noted = true;
-	}
+	else if (!control->spoken)
+		note_begun(control, request);
 	return reply;
 }
 
-const struct fg_admin_ops fg_control_verbs = {.begin = begin, .progress = progress};
+static void leave(void *context, struct fg_admin_request *request)
+{
+	note_begun(context, request);
+}
+
+const struct fg_admin_ops fg_control_verbs = {begin, progress, leave};

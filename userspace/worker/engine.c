@@ -65,7 +65,9 @@ static bool is_watched(const struct fg_engine *engine, uint32_t name)
 	return engine->watch && engine->watch->model && engine->watch->model == name;
 }
 
-/* Counts a refusal, if it is one of a request for the watched model's default version. */
+/* Counts a refusal that another version might not have made, if it is one of a request for the
+ * watched model's default version. What is wrong with any version does not count: a client must not
+ * be able to break a canary by nonsense. */
 static void watch_refusal(struct fg_engine *engine, const struct fg_wire_header *header)
 {
 	const struct fg_engine_model *served;
@@ -176,7 +178,6 @@ __attribute__((format(printf, 4, 5))) static void refuse(struct fg_engine *engin
 		       .model_version = pending->header.model_version,
 		       .queued_ns = elapsed_ns(message->arrived_ns, engine->now_ns),
 	       });
-	watch_refusal(engine, &pending->header);
 }
 
 static void refuse_late(struct fg_engine *engine, const struct fg_engine_pending *pending,
@@ -185,6 +186,7 @@ static void refuse_late(struct fg_engine *engine, const struct fg_engine_pending
 	refuse(engine, pending, FG_STATUS_DEADLINE, "ready after %u us, deadline %u us",
 	       saturate_u32((finish_ns - pending->message->arrived_ns) / 1000),
 	       pending->header.deadline_us);
+	watch_refusal(engine, &pending->header);
 }
 
 /* ---- parsing and checking ---- */
@@ -233,8 +235,10 @@ static bool resolve(struct fg_engine *engine, struct fg_engine_pending *pending)
 		refuse(engine, pending, FG_STATUS_UNKNOWN_VERSION,
 		       "no version %" PRIu64 " (but %" PRIu64 ")", header->model_version,
 		       served->version);
-	if (entry < 0)
+	if (entry < 0) {
+		watch_refusal(engine, header);
 		return false;
+	}
 	pending->entry = (uint32_t)entry;
 	pending->header.flags = 0;
 	pending->header.model_version = engine->models[entry].version;
@@ -254,11 +258,13 @@ static bool fits(struct fg_engine *engine, const struct fg_engine_pending *pendi
 	if (header->cols != plan->in_cols) {
 		refuse(engine, pending, FG_STATUS_BAD_SHAPE, "got %u columns, the model takes %u",
 		       header->cols, plan->in_cols);
+		watch_refusal(engine, header);
 		return false;
 	}
 	if (header->rows > max_rows) {
 		refuse(engine, pending, FG_STATUS_TOO_MANY_ROWS, "got %u rows, a batch holds %u",
 		       header->rows, max_rows);
+		watch_refusal(engine, header);
 		return false;
 	}
 	/* At most 1024 rows of MAX_PAYLOAD bytes: no overflow. */
