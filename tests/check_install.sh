@@ -60,6 +60,7 @@ client_builds_and_runs()
 	# shellcheck disable=SC2046 # flags are words
 	gcc -Wall -Wextra -Werror -o "$HERE/client" "$HERE/client.c" \
 		$(pkg-config --cflags --libs flipgate) || return 1
+	readelf -d "$HERE/client" | grep 'NEEDED.*libflipgate\.so\.1' || return 1
 	[ -n "$(LD_LIBRARY_PATH=$HERE$PREFIX/lib "$HERE/client")" ]
 }
 

@@ -36,8 +36,7 @@ struct upgrade {
 /* Of a reply to status that says ok and has them, else -1. */
 static long long upgrades_of(const json_t *status)
 {
-	const json_t *upgrades =
-		json_object_get(json_object_get(status, "control"), "upgrades");
+	const json_t *upgrades = json_object_get(json_object_get(status, "control"), "upgrades");
 
 	return !fg_cli_control_code(status) && json_is_integer(upgrades)
 		       ? json_integer_value(upgrades)
@@ -102,26 +101,37 @@ static int await(const struct upgrade *upgrade, json_t **reply)
 	return fg_cli_fail(FG_CLI_TIMEOUT, "upgrade: %s", error.text);
 }
 
+/* Notes how many there were before. 0, or an exit code. */
+static int ask_before(struct upgrade *upgrade)
+{
+	json_t *status;
+	int code = fg_cli_control_ask(upgrade->order.socket, json_pack("{s:s}", "verb", "status"),
+				      TIMEOUT_MS, &status);
+
+	if (code)
+		return code;
+	upgrade->before = upgrades_of(status);
+	code = fg_cli_control_verdict(status);
+	if (!code && upgrade->before < 0)
+		code = fg_cli_fail(FG_CLI_REFUSED,
+				   "%s: this flipgated tells of no upgrades: too "
+				   "old to be upgraded while it serves",
+				   upgrade->order.socket);
+	json_decref(status);
+	return code;
+}
+
 static int take_over(struct upgrade *upgrade, json_t *request, json_t **reply)
 {
 	struct fg_cli_order *order = &upgrade->order;
 	struct fg_error error;
-	json_t *status;
-	int code = fg_cli_control_ask(order->socket, json_pack("{s:s}", "verb", "status"),
-				      TIMEOUT_MS, &status);
+	int code = ask_before(upgrade);
 
 	if (code) {
 		json_decref(request);
 		return code;
 	}
-	upgrade->before = upgrades_of(status);
 	upgrade->until_ms = fg_cli_now_ms() + (int64_t)order->wait_ms;
-	code = fg_cli_control_verdict(status);
-	json_decref(status);
-	if (code) {
-		json_decref(request);
-		return code;
-	}
 	fg_cli_order_fill(order, request);
 	code = fg_cli_control_try(order->socket, request,
 				  order->may_pend ? TIMEOUT_MS : (uint32_t)order->wait_ms, reply,

@@ -21,7 +21,8 @@ _Static_assert((int)FG_CLIENT_INTERNAL == FG_STATUS_INTERNAL, "statuses");
 /* The low byte of a request id counts the sendings of one call, the rest counts calls. */
 #define ID_TRY_BITS 8
 
-/* Of one call. One more: sent again with padding (UDP), or because the connection was lost (TCP). */
+/* Of one call. One more: sent again with padding (UDP), or because the connection was lost (TCP).
+ */
 #define MAX_SENDINGS (1 + FG_CLIENT_MAX_RETRIES + 1)
 _Static_assert(MAX_SENDINGS <= 1 << ID_TRY_BITS, "each sending has an id of its own");
 

@@ -51,6 +51,32 @@ static void the_verb_publishes(void **state)
 	assert_contains(printed.out, "was there already, the same");
 }
 
+static void assert_mode(const char *name, mode_t mode)
+{
+	struct stat info;
+
+	assert_return_code(stat(path_of(name), &info), errno);
+	assert_int_equal(info.st_mode & 07777, mode);
+}
+
+/* The packer reads as another user. */
+static void the_umask_hides_nothing(void **state)
+{
+	mode_t before = umask(077);
+	int code;
+
+	(void)state;
+	code = RUN(&fg_cli_publish, NULL, &printed, path_of("in"), "digits", "--no-check",
+		   "--repository", path_of("repository"));
+	umask(before);
+	assert_int_equal(code, 0);
+	assert_mode("repository/digits", 0755);
+	assert_mode("repository/digits/1", 0755);
+	assert_mode("repository/digits/1/model.onnx", 0644);
+	assert_mode("repository/digits/1/assets.extra", 0755);
+	assert_mode("repository/digits/1/assets.extra/warmup", 0644);
+}
+
 static void the_verb_refuses_nonsense(void **state)
 {
 	const char *in = path_of("in");
@@ -134,10 +160,17 @@ static void a_failure_is_told_in_the_gateways_words(void **state)
 			     "--no-check", "--wait=5s"),
 			 FG_CLI_REFUSED);
 	assert_contains(printed.err, "golden row 3 is off");
+	assert_refused(RUN(&fg_cli_publish, &control, &printed, path_of("in"), "digits", "1",
+			   "--no-check", "--wait=5s", "--output", "json"),
+		       FG_CLI_REFUSED, "failed");
+	assert_contains(printed.out, "\"ok\":false");
+	assert_contains(printed.out, "but not live: golden row 3 is off\"");
 	tell("packing", "");
-	assert_int_equal(RUN(&fg_cli_publish, &control, &printed, path_of("in"), "digits", "1",
-			     "--no-check", "--wait=100ms"),
-			 FG_CLI_TIMEOUT);
+	assert_refused(RUN(&fg_cli_publish, &control, &printed, path_of("in"), "digits", "1",
+			   "--no-check", "--wait=100ms", "--output", "json"),
+		       FG_CLI_TIMEOUT, "timeout");
+	assert_contains(printed.out, "the wait is over");
+	assert_contains(printed.err, "the wait is over");
 	control_stop(&control);
 }
 
@@ -185,8 +218,11 @@ static void states_are_told_apart(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(the_verb_publishes),	 TEST(the_verb_refuses_nonsense),
-		TEST(the_gateway_says_where_to), TEST(a_failure_is_told_in_the_gateways_words),
+		TEST(the_verb_publishes),
+		TEST(the_umask_hides_nothing),
+		TEST(the_verb_refuses_nonsense),
+		TEST(the_gateway_says_where_to),
+		TEST(a_failure_is_told_in_the_gateways_words),
 		TEST(states_are_told_apart),
 	};
 

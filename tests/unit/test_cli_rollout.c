@@ -220,6 +220,9 @@ static void rollout_asks_with_guards(void **state)
 	     "\"wait_ms\":30000}",
 	     "digits", "2", "--no-wait");
 	assert_contains(printed.out, "gets 1% of new flows");
+	assert_int_equal(RUN(&fg_cli_rollout_verb, NULL, &printed, "--help"), 0);
+	assert_contains(printed.out, "default 0.25. A\n");
+	assert_contains(printed.out, "worse: --max-drift off\n");
 	ASKS(&fg_cli_rollout_verb,
 	     "{\"verb\":\"rollout\",\"model\":\"digits\",\"version\":2,\"steps\":[1000],"
 	     "\"hold_ms\":5000,\"window_ms\":1000,\"guards\":{\"error_rate\":0.0,\"p99\":1.5,"
@@ -331,7 +334,8 @@ static const char *answer_shadow(struct control *control, const json_t *request)
 {
 	(void)control;
 	if (strcmp(json_string_value(json_object_get(request, "verb")), "status") == 0)
-		return "{\"ok\":true,\"shadow\":{\"model\":\"digits\",\"version\":3}}";
+		return "{\"ok\":true,\"shadow\":{\"model\":\"digits\",\"version\":3},\"models\":["
+		       "{\"model\":\"digits\"},{\"model\":\"fraud\"}]}";
 	return "{\"ok\":true,\"model\":\"digits\",\"version\":3,\"changed\":true}";
 }
 
@@ -342,57 +346,31 @@ static void a_shadow_is_stopped_by_its_model(void **state)
 
 	(void)state;
 	control_start(&control, answer_shadow);
-	assert_int_equal(RUN(&fg_cli_shadow, &control, &printed, "fraud", "--stop"),
-			 FG_CLI_REFUSED);
-	assert_int_equal(atomic_load(&control.count), 1);
 	assert_int_equal(RUN(&fg_cli_shadow, &control, &printed, "digits", "--stop"), 0);
-	asked = control.asked[2];
+	assert_string_equal(printed.out, "the shadow has ended\n");
+	asked = control.asked[1];
 	assert_int_equal(json_integer_value(json_object_get(asked, "version")), 3);
 	assert_true(json_is_integer(json_object_get(asked, "share")));
 	assert_int_equal(json_integer_value(json_object_get(asked, "share")), 0);
 	control_stop(&control);
 }
 
-/* The control process that is asked ends without an answer; a later one knows what came of it. */
-static const char *upgrade_error;
-
-static const char *answer_upgrade(struct control *control, const json_t *request)
-{
-	static char line[256];
-	unsigned number = atomic_load(&control->count);
-
-	if (strcmp(json_string_value(json_object_get(request, "verb")), "upgrade") == 0 ||
-	    number == 3)
-		return NULL;
-	snprintf(line, sizeof(line),
-		 "{\"ok\":true,\"control_pid\":9,\"control\":{\"version\":\"0.2.0\",\"program\":"
-		 "\"/usr/bin/env\",\"upgrades\":%d,\"upgrade_error\":\"%s\"}}",
-		 number > 4, number > 4 ? upgrade_error : "");
-	return line;
-}
-
-static void an_upgrade_is_seen_by_the_next_control(void **state)
+static void a_shadow_that_ended_is_ended(void **state)
 {
 	struct control control;
 
 	(void)state;
-	upgrade_error = "";
-	control_start(&control, answer_upgrade);
-	assert_int_equal(RUN(&fg_cli_upgrade, &control, &printed, "--program",
-			     "/usr/bin/../bin/env", "--why", "new"),
+	control_start(&control, answer_shadow);
+	assert_int_equal(RUN(&fg_cli_shadow, &control, &printed, "fraud", "--stop"), 0);
+	assert_string_equal(printed.out, "there was no shadow to end\n");
+	assert_int_equal(RUN(&fg_cli_shadow, &control, &printed, "fraud", "--stop", "--output",
+			     "json"),
 			 0);
-	assert_contains(printed.out, "flipgated 0.2.0 is in control, process 9");
-	assert_string_equal(json_string_value(json_object_get(control.asked[1], "path")),
-			    "/usr/bin/env");
-	assert_string_equal(json_string_value(json_object_get(control.asked[1], "why")), "new");
-	control_stop(&control);
-	upgrade_error = "does not fit";
-	control_start(&control, answer_upgrade);
-	assert_int_equal(RUN(&fg_cli_upgrade, &control, &printed, "--program", "/usr/bin/env",
-			     "--output", "json"),
+	assert_string_equal(printed.out, "{\"ok\":true,\"changed\":false}\n");
+	assert_int_equal(RUN(&fg_cli_shadow, &control, &printed, "digit", "--stop"),
 			 FG_CLI_REFUSED);
-	assert_contains(printed.err, "does not fit");
-	assert_contains(printed.out, "\"ok\":false");
+	assert_contains(printed.err, "there is no model digit");
+	assert_int_equal(atomic_load(&control.count), 3);
 	control_stop(&control);
 }
 
@@ -608,7 +586,7 @@ int main(void)
 		cmocka_unit_test(codes_become_exit_codes),
 		cmocka_unit_test(no_wait_is_no_timeout),
 		cmocka_unit_test(a_shadow_is_stopped_by_its_model),
-		cmocka_unit_test(an_upgrade_is_seen_by_the_next_control),
+		cmocka_unit_test(a_shadow_that_ended_is_ended),
 		cmocka_unit_test(history_is_a_table),
 		cmocka_unit_test(follows_to_the_end),
 		cmocka_unit_test(a_broken_guard_is_6),

@@ -330,6 +330,65 @@ static void pads_when_told_to_and_then_by_itself(void **state)
 	responder_stop(&responder);
 }
 
+static void long_then_overloaded(struct responder *responder, const struct asked *asked)
+{
+	responder_answer(responder, asked,
+			 asked->number % 2 ? FG_STATUS_OVERLOADED : FG_STATUS_REPLY_TOO_LONG, 0, "",
+			 0);
+}
+
+static void overloaded_once_padded(struct responder *responder, const struct asked *asked)
+{
+	responder_answer(responder, asked,
+			 asked->number ? FG_STATUS_OVERLOADED : FG_STATUS_REPLY_TOO_LONG, 0, "", 0);
+}
+
+/* However the answers alternate, padding costs one sending more. */
+static void pads_once_in_a_call(void **state)
+{
+	static float all[FG_WIRE_MAX_DATAGRAM / sizeof(float)];
+	struct fg_client_request request = request_of(1);
+	struct fg_client_reply reply;
+	struct fg_client_error error;
+	struct responder responder;
+	struct fg_client *client;
+
+	(void)state;
+	responder_start(&responder, long_then_overloaded);
+	client = open_client(responder.address, 200, FG_CLIENT_MAX_RETRIES);
+	assert_int_equal(fg_client_infer(client, &request, all, 9, &reply, &error), -ENOBUFS);
+	assert_int_equal(reply.attempts, 3);
+	assert_non_null(strstr(error.text, "more than the 9 floats"));
+	fg_client_close(client);
+	responder_stop(&responder);
+
+	responder_start(&responder, long_then_overloaded);
+	client = open_client(responder.address, 200, FG_CLIENT_MAX_RETRIES);
+	assert_int_equal(fg_client_infer(client, &request, all, sizeof(all) / sizeof(all[0]),
+					 &reply, &error),
+			 -EMSGSIZE);
+	fg_client_close(client);
+	responder_stop(&responder);
+
+	responder_start(&responder, overloaded_once_padded);
+	client = open_client(responder.address, 200, FG_CLIENT_MAX_RETRIES);
+	assert_int_equal(fg_client_infer(client, &request, all, 9, &reply, &error), -EREMOTEIO);
+	assert_int_equal(reply.attempts, FG_CLIENT_MAX_RETRIES + 2);
+	assert_int_equal(reply.status, FG_CLIENT_OVERLOADED);
+	fg_client_close(client);
+	responder_stop(&responder);
+}
+
+/* Those of libflipgate.so.1: when one grows, so must the number (Makefile, SONAME). */
+static void structs_are_those_of_the_soname(void **state)
+{
+	(void)state;
+	assert_int_equal(sizeof(struct fg_client_error), 256);
+	assert_int_equal(sizeof(struct fg_client_options), 12);
+	assert_int_equal(sizeof(struct fg_client_request), 64);
+	assert_int_equal(sizeof(struct fg_client_reply), 48);
+}
+
 static void nobody_there(void **state)
 {
 	struct fg_client_request request = request_of(1);
@@ -448,6 +507,8 @@ int main(void)
 		cmocka_unit_test(a_refusal_is_an_error_with_the_servers_words),
 		cmocka_unit_test(overload_backs_off_and_asks_again),
 		cmocka_unit_test(pads_when_told_to_and_then_by_itself),
+		cmocka_unit_test(pads_once_in_a_call),
+		cmocka_unit_test(structs_are_those_of_the_soname),
 		cmocka_unit_test(nobody_there),
 		cmocka_unit_test(spinning_gives_the_same_answers),
 		cmocka_unit_test(bad_requests_are_not_sent),

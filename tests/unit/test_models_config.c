@@ -287,7 +287,7 @@ static const struct bad bad_values[] = {
 	{MODEL("model_version_policy { specific { versions: -3 } }"),
 	 "m:1:101: -3: no number here may be negative"},
 	{MODEL("model_version_policy { specific { versions: 0 } }"),
-	 "m:1:100: version 0: versions are 1 to 2^64-1"},
+	 "m:1:100: version 0: versions are 1 to 2^63-1"},
 	{MODEL("model_version_policy { specific { versions: 18446744073709551616 } }"),
 	 "m:1:100: 18446744073709551616 is beyond 2^64-1"},
 	{MODEL("model_version_policy { specific { versions: 08 } }"),
@@ -305,7 +305,7 @@ static const struct bad bad_values[] = {
 	 "m:1:56: \"a123456789b123456789c123\" is no label: 1 to 23 of A-Z a-z 0-9 _ . -"},
 	{MODEL("version_labels { key: '42' value: 1 }"),
 	 "m:1:56: label \"42\" would be taken for a version: use a letter as well"},
-	{MODEL("version_labels { key: 'x' }"), "m:1:56: label \"x\" needs a version, 1 to 2^64-1"},
+	{MODEL("version_labels { key: 'x' }"), "m:1:56: label \"x\" needs a version, 1 to 2^63-1"},
 	{MODEL("version_labels { key: 'x' value: 1 } version_labels { key: 'x' value: 2 }"),
 	 "m:1:93: label \"x\" stands twice, for version 1 before"},
 	{MODEL("version_labels [ {key:'a' value:1}, {key:'b' value:1}, {key:'c' value:1}, "

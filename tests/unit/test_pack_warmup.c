@@ -70,6 +70,22 @@ static void warm_up_requests_are_taken(void **state)
 	free(bytes);
 }
 
+/* What is told of them has a line of its own, of a fixed length. */
+static void a_long_name_is_cut(void **state)
+{
+	const struct version *version = *state;
+	char name[2000];
+
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = 0;
+	requests.length = 0;
+	add_request("x", 1, 2);
+	put_record(&requests, "", 0);
+	put_requests(version);
+	assert_ended(RUN(version->path, "-o", version->plan, "--name", name), 0,
+		     "nnn: warm-up: 1 requests, 1 rows; 1 skipped: record 2 is empty");
+}
+
 static void other_warm_up_files_are_refused(void **state)
 {
 	const struct version *version = *state;
@@ -113,6 +129,7 @@ int main(void)
 #define WITH_VERSION(test) cmocka_unit_test_setup_teardown(test, make_version, remove_version)
 	const struct CMUnitTest tests[] = {
 		WITH_VERSION(warm_up_requests_are_taken),
+		WITH_VERSION(a_long_name_is_cut),
 		WITH_VERSION(other_warm_up_files_are_refused),
 		WITH_VERSION(unreadable_files_are_named),
 	};

@@ -33,6 +33,17 @@ int fsync(int fd)
 	return (int)syscall(SYS_fsync, fd);
 }
 
+static int renames, bad_rename; /* counts from 1; 0: none */
+
+int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags)
+{
+	if (++renames == bad_rename) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
+}
+
 static void fill(struct fg_publish *one, const char *source, const char *model, uint64_t version)
 {
 	memset(one, 0, sizeof(*one));
@@ -186,6 +197,31 @@ static void several_appear_together_or_not(void **state)
 	assert_true(is_there("repository/first/1") && is_there("repository/second/1"));
 	assert_false(is_there("repository/first/2"));
 	assert_int_equal(count_names("repository/first"), 5);
+	free(two);
+}
+
+/* The second one cannot come, and the first one cannot be taken back. */
+static void what_stays_is_named(void **state)
+{
+	struct fg_publish *two = calloc(2, sizeof(*two));
+
+	(void)state;
+	fill(&two[0], path_of("in"), "first", 5);
+	fill(&two[1], path_of("in"), "second", 6);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(fg_publish_prepare(&two[i], &stop, &error), 0);
+	make_folder("repository/second/6");
+	renames = 0;
+	bad_rename = 3;
+	assert_int_equal(fg_publish_commit(two, 2, &error), -EEXIST);
+	bad_rename = 0;
+	assert_contains(error.text, "first version 5 stays in place");
+	assert_contains(error.text, "Input/output error");
+	assert_contains(error.text, "second/6: somebody published it just now");
+	for (int i = 0; i < 2; i++)
+		fg_publish_drop(&two[i]);
+	assert_holds("repository/first/5/model.onnx", "the model");
+	assert_int_equal(count_names("repository/second"), 1);
 	free(two);
 }
 
@@ -455,6 +491,7 @@ int main(void)
 		TEST(a_version_never_changes),
 		TEST(a_number_taken_meanwhile_is_passed),
 		TEST(several_appear_together_or_not),
+		TEST(what_stays_is_named),
 		TEST(links_are_refused),
 		TEST(a_folder_turned_link_is_not_followed),
 		TEST(missing_folders_are_named),

@@ -323,6 +323,29 @@ static void test_refusals(void **state)
 	assert_int_equal(world_live(world, "digits"), 1);
 }
 
+/* A rollback of another model cannot wait for its end. */
+static void test_rollback_of_another(void **state)
+{
+	uint64_t version;
+
+	(void)state;
+	serve_one_of_two();
+	world_version(world, "fraud", 1, WORLD_GOOD);
+	world_run(world, 300);
+	world_version(world, "fraud", 2, WORLD_GOOD);
+	world_run(world, 300);
+	assert_int_equal(world_live(world, "fraud"), 2);
+	assert_int_equal(canary("digits", 2, steps(100000, 100, 10000, 0)), 0);
+	run_to_weight(100);
+	assert_int_equal(roll_back("fraud", &version), 0);
+	assert_int_equal(the_canary()->phase, FG_CANARY_ABORTED);
+	assert_string_equal(the_canary()->reason, "a rollback of fraud came first");
+	world_run(world, 1);
+	assert_int_equal(world_live(world, "fraud"), 1);
+	world_run(world, 1000);
+	assert_int_equal(world_live(world, "digits"), 1);
+}
+
 /* What the policy does not name could not stay. */
 static void test_refused_by_policy(void **state)
 {
@@ -382,6 +405,7 @@ int main(void)
 		STORY(test_finish_while_starting),
 		STORY(test_back_by_canary),
 		STORY(test_refusals),
+		STORY(test_rollback_of_another),
 		STORY(test_refused_by_policy),
 		STORY(test_smaller_side_dozes),
 	};

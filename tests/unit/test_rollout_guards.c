@@ -50,8 +50,15 @@ static void check_guard(struct world_traffic traffic, const char *why)
 	assert_int_equal(the_canary()->phase, FG_CANARY_RUNNING);
 	flips = world->flips;
 	world->traffic = traffic;
+	set_flows(5);
 	run_to_end(FG_CANARY_BROKEN);
 	assert_non_null(strstr(the_canary()->reason, why));
+	/* Its flows may stay for a second, and it is not kept. */
+	world_run(world, 900);
+	assert_non_null(in_phase(FG_GENERATION_DRAINING));
+	world_run(world, 200);
+	assert_null(in_phase(FG_GENERATION_DRAINING));
+	assert_null(in_phase(FG_GENERATION_KEPT));
 	check_nothing_changed(live, flips + 1);
 	assert_null(fg_wanted_failure(model("digits"), 2, 0));
 }

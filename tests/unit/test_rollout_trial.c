@@ -263,6 +263,38 @@ static void test_start_before(void **state)
 	assert_int_equal(world->rollout.rules, 1);
 }
 
+/* Refused when its generation is ready: it does not go live, also not because several starts were
+ * lost before. */
+static void test_refused_when_ready(void **state)
+{
+	struct fg_rules *rules;
+
+	(void)state;
+	serve_two_models();
+	world->start_ms = 200;
+	for (uint64_t version = 3; version < 9; version++) {
+		world_version(world, "digits", version, WORLD_GOOD);
+		world_run(world, 60);
+	}
+	rules = other_rules();
+	specific(rules, "digits", 1);
+	add_rule(rules, "fraud", FG_RULES_LATEST, 1);
+	assert_int_equal(try_rules(), 0);
+	world_run(world, 200);
+	assert_non_null(fg_rollout_version(in_phase(FG_GENERATION_STARTING), "digits", 1));
+	world_version(world, "fraud", 2, WORLD_BAD_PACK);
+	world_run(world, 2);
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++)
+		if (world->seen.plans[i].phase == FG_PLAN_PACKING)
+			world->plans[i].ready_ns = world->now_ns + 500 * WORLD_MS;
+	for (uint32_t i = 0; i < 2000; i++) {
+		world_run(world, 1);
+		assert_int_not_equal(world_live(world, "digits"), 1);
+	}
+	assert_non_null(strstr(trial()->error, "model fraud version 2: the packer says no"));
+	assert_int_equal(world_live(world, "digits"), 8);
+}
+
 static void test_rollback_comes_first(void **state)
 {
 	uint64_t version;
@@ -337,6 +369,7 @@ int main(void)
 		STORY(test_never_packed),
 		STORY(test_another_fails_meanwhile),
 		STORY(test_start_before),
+		STORY(test_refused_when_ready),
 		STORY(test_rollback_comes_first),
 		STORY(test_flipped_out_meanwhile),
 	};

@@ -27,8 +27,10 @@ json_t *fg_admin_error(const char *code, const char *format, ...)
 
 /* ---- clients ---- */
 
-static void drop(struct fg_admin_client *client)
+static void drop(struct fg_admin *admin, struct fg_admin_client *client)
 {
+	if (client->waiting)
+		admin->ops->leave(admin->context, &client->request);
 	close(client->fd);
 	free(client->in);
 	free(client->out);
@@ -162,7 +164,7 @@ static void watch(struct fg_admin *admin, struct fg_admin_client *client)
 static void settle(struct fg_admin *admin, struct fg_admin_client *client, bool alive)
 {
 	if (!alive || (client->closing && !client->waiting && client->out_sent == client->out_used))
-		drop(client);
+		drop(admin, client);
 	else
 		watch(admin, client);
 }
@@ -177,18 +179,67 @@ static struct fg_audit_who who_is(int fd)
 	return (struct fg_audit_who){.uid = peer.uid, .pid = peer.pid};
 }
 
+static bool is_owner(uid_t uid)
+{
+	return uid == 0 || uid == geteuid();
+}
+
+static bool has_place(const struct fg_admin *admin, uid_t uid)
+{
+	uint32_t all = 0, own = 0, i;
+
+	for (i = 0; i < FG_ADMIN_MAX_CLIENTS; i++) {
+		all += admin->clients[i].fd >= 0;
+		own += admin->clients[i].fd >= 0 && admin->clients[i].who.uid == uid;
+	}
+	if (is_owner(uid))
+		return all < FG_ADMIN_MAX_CLIENTS;
+	return all < FG_ADMIN_MAX_CLIENTS - FG_ADMIN_OWN_CLIENTS && own < FG_ADMIN_USER_CLIENTS;
+}
+
+static void make_place(struct fg_admin *admin, uid_t uid, uint64_t now_ns)
+{
+	struct fg_admin_client *client, *oldest = NULL;
+
+	for (client = admin->clients; client < admin->clients + FG_ADMIN_MAX_CLIENTS; client++)
+		if (client->fd >= 0 && client->waiting && client->who.uid == uid &&
+		    (!oldest || client->request.arrived_ns < oldest->request.arrived_ns))
+			oldest = client;
+	if (!oldest)
+		return;
+	put(oldest,
+	    fg_admin_error("timeout",
+			   "too many requests of user %u wait: what this one asked for "
+			   "goes on",
+			   uid),
+	    now_ns);
+	flush(oldest);
+	drop(admin, oldest);
+}
+
+static struct fg_admin_client *find_place(struct fg_admin *admin, uid_t uid, uint64_t now_ns)
+{
+	struct fg_admin_client *client = admin->clients;
+
+	if (!has_place(admin, uid))
+		make_place(admin, uid, now_ns);
+	if (!has_place(admin, uid))
+		return NULL;
+	while (client->fd >= 0)
+		client++;
+	return client;
+}
+
 static void accept_one(struct fg_admin *admin, int fd, uint64_t now_ns)
 {
-	static const char full[] = "{\"ok\":false,\"error\":\"16 clients are connected already\","
-				   "\"code\":\"busy\"}\n";
+	static const char full[] = "{\"ok\":false,\"error\":\"16 clients are connected already, or "
+				   "12 of one user\",\"code\":\"busy\"}\n";
+	struct fg_audit_who who = who_is(fd);
+	struct fg_admin_client *client = find_place(admin, who.uid, now_ns);
 	struct epoll_event event = {.events = EPOLLIN};
-	struct fg_admin_client *client = admin->clients;
-	char *in;
+	char *in = client ? malloc(FG_ADMIN_LINE_BYTES) : NULL;
 
-	while (client < admin->clients + FG_ADMIN_MAX_CLIENTS && client->fd >= 0)
-		client++;
 	event.data.u32 = (uint32_t)(client - admin->clients);
-	in = event.data.u32 < FG_ADMIN_MAX_CLIENTS ? malloc(FG_ADMIN_LINE_BYTES) : NULL;
 	if (!in || epoll_ctl(admin->epoll, EPOLL_CTL_ADD, fd, &event)) {
 		/* Best effort: whoever cannot be served may not get the reason either. */
 		send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -198,16 +249,34 @@ static void accept_one(struct fg_admin *admin, int fd, uint64_t now_ns)
 	}
 	client->fd = fd;
 	client->in = in;
-	client->who = who_is(fd);
+	client->who = who;
 	client->idle_ns = now_ns + FG_ADMIN_IDLE_NS;
 }
 
+static void listen_for(struct fg_admin *admin, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.u32 = LISTENER};
+
+	epoll_ctl(admin->epoll, EPOLL_CTL_MOD, admin->listener, &event);
+}
+
+/* Whoever cannot be let in stays in the queue, so the listener stays readable: without a pause
+ * control would do nothing else. */
 static void accept_clients(struct fg_admin *admin, uint64_t now_ns)
 {
 	int fd;
 
+	if (now_ns < admin->deaf_until_ns)
+		return;
+	if (admin->deaf_until_ns)
+		listen_for(admin, EPOLLIN);
+	admin->deaf_until_ns = 0;
 	while ((fd = accept4(admin->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
 		accept_one(admin, fd, now_ns);
+	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+		return;
+	admin->deaf_until_ns = now_ns + FG_ADMIN_DEAF_NS;
+	listen_for(admin, 0);
 }
 
 /* ---- the module ---- */
@@ -243,7 +312,7 @@ void fg_admin_close(struct fg_admin *admin)
 
 	for (i = 0; i < FG_ADMIN_MAX_CLIENTS; i++)
 		if (admin->clients[i].fd >= 0)
-			drop(&admin->clients[i]);
+			drop(admin, &admin->clients[i]);
 	close(admin->epoll);
 	admin->epoll = -1;
 }
@@ -281,7 +350,7 @@ uint64_t fg_admin_update(struct fg_admin *admin, uint64_t now_ns)
 	struct epoll_event events[FG_ADMIN_MAX_CLIENTS + 1];
 	int i, count = epoll_wait(admin->epoll, events, FG_ADMIN_MAX_CLIENTS + 1, 0);
 	struct fg_admin_client *client;
-	uint64_t due = UINT64_MAX;
+	uint64_t due;
 	bool gone[FG_ADMIN_MAX_CLIENTS] = {false};
 
 	for (i = 0; i < count; i++) {
@@ -297,6 +366,7 @@ uint64_t fg_admin_update(struct fg_admin *admin, uint64_t now_ns)
 			settle(admin, client, look_after(admin, client, now_ns) && !gone[i]);
 	}
 	accept_clients(admin, now_ns);
+	due = admin->deaf_until_ns ? admin->deaf_until_ns : UINT64_MAX;
 	for (i = 0; i < FG_ADMIN_MAX_CLIENTS; i++)
 		if (due_ns(&admin->clients[i], now_ns) < due)
 			due = due_ns(&admin->clients[i], now_ns);

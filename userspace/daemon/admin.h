@@ -11,6 +11,11 @@
  * the other. Everything a client can do wrong (no JSON, endless lines, never reading, never
  * finishing a line, too many at once) costs it its connection, after an error line that says why
  * where that can still be sent; it never costs anybody else anything. Nothing here blocks.
+ *
+ * Places are few, and a rollback must find one: one user has at most FG_ADMIN_USER_CLIENTS,
+ * FG_ADMIN_OWN_CLIENTS are for root and the user that control runs as alone, and where a user has
+ * none left, the one of its requests that has waited longest is answered with "timeout" (what it
+ * asked for goes on) and makes room.
  */
 #ifndef FG_DAEMON_ADMIN_H
 #define FG_DAEMON_ADMIN_H
@@ -24,14 +29,17 @@
 #include "sched/rollout.h"
 #include "userspace/daemon/audit.h"
 
-#define FG_ADMIN_MAX_CLIENTS 16
-#define FG_ADMIN_LINE_BYTES  65536
-#define FG_ADMIN_IDLE_NS     10000000000ull /* to finish a line, or to read a reply */
-#define FG_ADMIN_WAIT_MS     30000	    /* wait_ms where a request has none */
-#define FG_ADMIN_MAX_WAIT_MS 600000
+#define FG_ADMIN_MAX_CLIENTS  16
+#define FG_ADMIN_USER_CLIENTS 12
+#define FG_ADMIN_OWN_CLIENTS  2
+#define FG_ADMIN_LINE_BYTES   65536
+#define FG_ADMIN_IDLE_NS      10000000000ull /* to finish a line, or to read a reply */
+#define FG_ADMIN_DEAF_NS      100000000ull   /* nobody is let in: no descriptors are left */
+#define FG_ADMIN_WAIT_MS      30000	     /* wait_ms where a request has none */
+#define FG_ADMIN_MAX_WAIT_MS  600000
 
-#define FG_ADMIN_WHY_BYTES   201 /* with its NUL */
-#define FG_ADMIN_PATH_BYTES  4096
+#define FG_ADMIN_WHY_BYTES    201 /* with its NUL */
+#define FG_ADMIN_PATH_BYTES   4096
 
 /* Where a request says nothing. */
 #define FG_ADMIN_HOLD_MS      30000
@@ -78,6 +86,8 @@ struct fg_admin_request {
 struct fg_admin_ops {
 	json_t *(*begin)(void *context, struct fg_admin_request *request, uint64_t now_ns);
 	json_t *(*progress)(void *context, struct fg_admin_request *request, uint64_t now_ns);
+	/* A client went before its request was answered: progress is not asked any more. */
+	void (*leave)(void *context, struct fg_admin_request *request);
 };
 
 struct fg_admin_client {
@@ -92,8 +102,9 @@ struct fg_admin_client {
 };
 
 struct fg_admin {
-	int listener; /* the caller's, nonblocking */
-	int epoll;    /* readable: call update */
+	int listener;		/* the caller's, nonblocking */
+	int epoll;		/* readable: call update */
+	uint64_t deaf_until_ns; /* the listener is left alone; 0: it is not */
 	const struct fg_admin_ops *ops;
 	void *context;
 	struct fg_admin_client clients[FG_ADMIN_MAX_CLIENTS];

@@ -6,9 +6,10 @@
  *	 "why":"ticket 4711"}
  *
  * who: "flipgated" for what it does by itself; user: what /etc/passwd calls the uid, else the uid
- * again: a directory service (sssd, LDAP) is not asked, it could keep a rollback waiting. from, to: versions. result: "ok"; the code of an
- * error, whose text is then in "error"; or "begun" of an operator's verb that takes longer than one
- * step: its end is another line. What does not apply is left out.
+ * again: a directory service (sssd, LDAP) is not asked, it could keep a rollback waiting. from, to:
+ * versions. result: "ok"; the code of an error, whose text is then in "error"; or "begun" of an
+ * operator's verb that takes longer than one step, or whose client did not wait for its end. What
+ * does not apply is left out.
  *
  * A rollback must not depend on a disk. So lines are queued, and written once what they tell of was
  * done; and a line that cannot be written (disk full) is counted, goes to stderr instead, and stops

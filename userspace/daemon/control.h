@@ -169,6 +169,8 @@ json_t *fg_control_report_rules(const struct fg_rules *rules);
 /* Percent of new flows that the last flip gave to a generation. */
 double fg_control_weight(const struct fg_rollout_flip *flip,
 			 const struct fg_rollout_generation *generation);
+/* A text from outside (a reason, a path): as it is if it is UTF-8, else plain ASCII; not NULL. */
+json_t *fg_control_report_text(const char *text);
 /* ["stable", ...] of an entry, which may be NULL. */
 json_t *fg_control_report_labels(const struct fg_rollout_entry *entry);
 /* [{"model","version","default","labels"}] of a generation. */

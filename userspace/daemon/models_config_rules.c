@@ -133,8 +133,9 @@ int fg_models_add_version(struct fg_rules_model *model, uint64_t version,
 {
 	uint32_t i;
 
-	if (!version)
-		return fg_models_fail(error, at, "version 0: versions are 1 to 2^64-1");
+	if (!version || version > INT64_MAX)
+		return fg_models_fail(error, at, "version %llu: versions are 1 to 2^63-1",
+				      (unsigned long long)version);
 	for (i = 0; i < model->count; i++)
 		if (model->versions[i] == version)
 			return 0;
@@ -160,8 +161,8 @@ int fg_models_add_label(struct fg_rules_model *model, const char *name, uint64_t
 				      "label \"%s\" would be taken for a version: use a letter "
 				      "as well",
 				      name);
-	if (!version)
-		return fg_models_fail(error, at, "label \"%s\" needs a version, 1 to 2^64-1", name);
+	if (!version || version > INT64_MAX)
+		return fg_models_fail(error, at, "label \"%s\" needs a version, 1 to 2^63-1", name);
 	for (i = 0; i < model->label_count; i++)
 		if (!strcmp(model->labels[i].name, name))
 			return fg_models_fail(error, at,

@@ -159,7 +159,7 @@ static int read_version(struct reader *reader, const char *text, const yaml_node
 	*version = fg_repository_parse_version(text);
 	if (*version)
 		return 0;
-	return fg_models_fail(reader->error, &at, "\"%.40s\" is no version: 1 to 2^64-1", text);
+	return fg_models_fail(reader->error, &at, "\"%.40s\" is no version: 1 to 2^63-1", text);
 }
 
 static int set_count(struct reader *reader, struct fg_rules_model *model, const char *text,

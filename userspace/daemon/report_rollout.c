@@ -1,6 +1,10 @@
+#include <inttypes.h>
+#include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include "userspace/daemon/control.h"
+#include "userspace/shared/log.h"
 
 static json_t *number(uint64_t value)
 {
@@ -10,6 +14,19 @@ static json_t *number(uint64_t value)
 static uint64_t count(const _Atomic uint64_t *counter)
 {
 	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* json_pack() gives up all of an object for one text that is no UTF-8. */
+json_t *fg_control_report_text(const char *text)
+{
+	json_t *report = json_string(text);
+	char clean[PATH_MAX];
+
+	if (report)
+		return report;
+	snprintf(clean, sizeof(clean), "%s", text);
+	fg_log_clean(clean);
+	return json_string(clean);
 }
 
 /* ---- generations ---- */
@@ -90,6 +107,30 @@ static json_t *report_comparison(const struct fg_comparison *seen)
 			 "drift", seen->drift);
 }
 
+/* The present step has lasted its time, and the next one waits for something: an operator must not
+ * have to guess for what. */
+static json_t *report_waiting(const struct fg_control *control, const struct fg_rollout *rollout,
+			      uint64_t now_ns)
+{
+	const struct fg_comparison *seen = &control->observed.comparison;
+	const struct fg_canary *canary = &rollout->canary;
+	const struct fg_canary_guards *guards = &canary->plan.guards;
+	bool guarded = guards->error_rate > 0 || guards->p99 > 0 || guards->drift > 0;
+	bool known = seen->epoch == rollout->watch;
+	char text[160];
+
+	if (canary->phase != FG_CANARY_RUNNING || !guarded || left_s(canary, now_ns) > 0 ||
+	    canary->step + 1 >= canary->plan.step_count ||
+	    (known && fg_canary_judged(guards, seen)))
+		return json_null();
+	snprintf(text, sizeof(text),
+		 "requests: the guards need %u of each side, stable has %" PRIu64
+		 ", the canary %" PRIu64,
+		 guards->min_requests, known ? seen->stable_requests + seen->stable_errors : 0,
+		 known ? seen->canary_requests + seen->canary_errors : 0);
+	return json_string(text);
+}
+
 json_t *fg_control_report_canary(const struct fg_control *control, uint64_t now_ns)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
@@ -102,7 +143,7 @@ json_t *fg_control_report_canary(const struct fg_control *control, uint64_t now_
 	steps = json_array();
 	for (i = 0; i < canary->plan.step_count; i++)
 		json_array_append_new(steps, json_real(canary->plan.steps[i] / 100.0));
-	return json_pack("{s:s,s:I,s:I,s:s,s:I,s:o,s:f,s:f,s:f,s:o,s:o,s:s}", "model",
+	return json_pack("{s:s,s:I,s:I,s:s,s:I,s:o,s:f,s:f,s:f,s:o,s:o,s:o,s:o}", "model",
 			 canary->model, "version", (json_int_t)canary->version, "from",
 			 (json_int_t)canary->from, "phase", fg_canary_phase_name(canary->phase),
 			 "step", (json_int_t)canary->step, "steps", steps, "weight",
@@ -111,7 +152,8 @@ json_t *fg_control_report_canary(const struct fg_control *control, uint64_t now_
 			 report_guards(&canary->plan.guards), "seen",
 			 report_comparison(fg_canary_active(canary) ? &control->shown
 								    : &canary->seen),
-			 "reason", canary->reason);
+			 "waiting_for", report_waiting(control, rollout, now_ns), "reason",
+			 fg_control_report_text(canary->reason));
 }
 
 /* ---- shadow ---- */
@@ -179,7 +221,7 @@ json_t *fg_control_report_shadow(const struct fg_control *control)
 	add_up(control, rollout, FG_GENERATION_LIVE, &live);
 	add_up(control, rollout, FG_GENERATION_SHADOW, &own);
 	requests = own.requests ? (double)own.requests : 1;
-	return json_pack("{s:s,s:I,s:s,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:I,s:I,s:s}", "model",
+	return json_pack("{s:s,s:I,s:s,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:I,s:I,s:o}", "model",
 			 shadow->model, "version", (json_int_t)shadow->version, "phase",
 			 fg_shadow_phase_name(shadow->phase), "share", (json_int_t)shadow->share,
 			 "rows", (json_int_t)own.rows, "agreed", (json_int_t)own.agreed, "worst",
@@ -187,16 +229,16 @@ json_t *fg_control_report_shadow(const struct fg_control *control)
 			 drift(&live, &own), "live_us", (double)own.live_ns / requests / 1e3,
 			 "own_us", (double)own.own_ns / requests / 1e3, "skipped",
 			 (json_int_t)live.skipped, "errors", (json_int_t)own.errors, "reason",
-			 shadow->reason);
+			 fg_control_report_text(shadow->reason));
 }
 
 /* ---- reload and rules ---- */
 
 json_t *fg_control_report_reload(const struct fg_rollout_trial *trial)
 {
-	return json_pack("{s:I,s:I,s:b,s:s}", "serial", (json_int_t)trial->serial, "accepted",
+	return json_pack("{s:I,s:I,s:b,s:o}", "serial", (json_int_t)trial->serial, "accepted",
 			 (json_int_t)trial->accepted, "active", (int)trial->active, "error",
-			 trial->error);
+			 fg_control_report_text(trial->error));
 }
 
 static json_t *report_rule(const struct fg_rules_model *rule)
@@ -209,9 +251,9 @@ static json_t *report_rule(const struct fg_rules_model *rule)
 		json_array_append_new(versions, number(rule->versions[i]));
 	for (i = 0; i < rule->label_count; i++)
 		json_object_set_new(labels, rule->labels[i].name, number(rule->labels[i].version));
-	return json_pack("{s:s,s:s,s:s,s:I,s:o,s:o}", "model", rule->name, "path", rule->path,
-			 "policy", policies[rule->policy % 4], "count", (json_int_t)rule->count,
-			 "versions", versions, "labels", labels);
+	return json_pack("{s:s,s:o,s:s,s:I,s:o,s:o}", "model", rule->name, "path",
+			 fg_control_report_text(rule->path), "policy", policies[rule->policy % 4],
+			 "count", (json_int_t)rule->count, "versions", versions, "labels", labels);
 }
 
 json_t *fg_control_report_rules(const struct fg_rules *rules)
@@ -221,6 +263,6 @@ json_t *fg_control_report_rules(const struct fg_rules *rules)
 
 	for (i = 0; i < rules->model_count; i++)
 		json_array_append_new(models, report_rule(&rules->models[i]));
-	return json_pack("{s:s,s:o,s:o}", "repository", rules->repository, "defaults",
-			 report_rule(&rules->defaults), "models", models);
+	return json_pack("{s:o,s:o,s:o}", "repository", fg_control_report_text(rules->repository),
+			 "defaults", report_rule(&rules->defaults), "models", models);
 }

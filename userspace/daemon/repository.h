@@ -4,9 +4,9 @@
  * have (sched/rules.h).
  *
  * MODEL: 1 to 63 of A-Z a-z 0-9 _ . - and not a leading dot. VERSION: digits, 1 .. 2^63-1 (what
- * JSON can say), leading zeros allowed ("007" is 7; of "7" and "007" the first by name counts), a directory or a link to
- * one, with a model file in it. Everything else is left alone, so that a version can be prepared
- * beside them (".new", "3.tmp") and renamed into place.
+ * JSON can say), leading zeros allowed ("007" is 7; of "7" and "007" the first by name counts), a
+ * directory or a link to one, with a model file in it. Everything else is left alone, so that a
+ * version can be prepared beside them (".new", "3.tmp") and renamed into place.
  *
  * A version is complete when its files (names, sizes, times, inodes; those in its folders too, see
  * fingerprint.h) have stood still for 200 ms, or were last changed over a second ago. inotify

@@ -400,8 +400,7 @@ static uint64_t chosen_next(const struct fg_control *control, const struct fg_ro
 
 	if (!model->name[0] || !model->chosen ||
 	    model->chosen == live_version(rollout, model->name) ||
-	    model->chosen !=
-		    fg_wanted_version(rollout, &control->repository.store, rules, model))
+	    model->chosen != fg_wanted_version(rollout, &control->repository.store, rules, model))
 		return 0;
 	return model->chosen;
 }

@@ -191,8 +191,7 @@ static json_t *end_shadow(struct fg_control *control, struct fg_admin_request *r
 	char reason[FG_VERB_REASON_BYTES];
 
 	fg_verb_reason(request, "ended", reason);
-	if (next->shadow.version != request->version ||
-	    fg_shadow_end(next, request->model, reason))
+	if (next->shadow.version != request->version || fg_shadow_end(next, request->model, reason))
 		return fg_admin_error("not_found", "version %" PRIu64 " of %s is no shadow",
 				      request->version, request->model);
 	fg_verb_commit(control, request);
