@@ -67,7 +67,7 @@ struct fg_canary {
 	uint64_t from;	    /* what served before */
 	uint32_t phase;	    /* enum fg_canary_phase */
 	uint32_t step;	    /* index into plan.steps */
-	uint64_t began_ns;  /* when a step saw it first, or after it was paused before it was ready */
+	uint64_t began_ns;  /* when a step first saw it, or saw it again after a pause */
 	uint64_t step_ns;   /* since when, or since the last resume; 0: not yet */
 	uint64_t held_ns;   /* of this step before the last pause */
 	uint64_t window_ns; /* since when the guards look */

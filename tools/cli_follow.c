@@ -8,8 +8,8 @@
 #include "tools/cli_canary_text.h"
 #include "tools/cli_json.h"
 
-#define EVERY_MS   200
-#define TIMEOUT_MS 2000
+#define EVERY_MS    200
+#define TIMEOUT_MS  2000
 #define PATIENCE_MS 10000 /* without an answer: control may be on its way back */
 
 static volatile sig_atomic_t interrupted;

@@ -13,12 +13,14 @@ front of an echo), and an echo that hands its port over by SO_REUSEPORT without 
 
 import glob
 import os
+import re
 import shutil
 import statistics
 import subprocess
 import tempfile
 import threading
 import time
+from datetime import datetime
 
 import report
 from report import harness, row
@@ -193,11 +195,21 @@ def rollbacks(gateway, count):
 
 
 def phases_of_a_start(gateway):
-    """Packing from status; warm-up from the log's times of STARTING and LIVE."""
-    for model in gateway.status()["models"]:
-        if model["model"] == "b":
-            return [row("packing of model B", max(v["pack_ms"] for v in model["versions"]), "ms")]
-    return []
+    """Packing, as the keeper measured it; start and warm-up: from STARTING to the flip's beginning."""
+    log = gateway.log()
+
+    def stamps(phase):
+        return {int(found[2]): datetime.fromisoformat(found[1].rstrip("Z")).timestamp()
+                for found in re.finditer(rf"time=(\S+) .*event=generation id=(\d+) phase={phase}",
+                                         log)}
+
+    started, live = stamps("starting"), stamps("live")
+    packs = [float(ms) for ms in re.findall(r"event=pack.done .*took_ms=([0-9.]+)", log)]
+    starts = [1000 * (live[number] - started[number]) for number in live if number in started]
+    return [row("packing of model B, median", statistics.median(packs), "ms"),
+            row("packing of model B, worst", max(packs), "ms"),
+            row("start, warm-up and checks of its workers, median", statistics.median(starts),
+                "ms")]
 
 
 def while_a_large_model_loads(gateway, load, repository, folder, rate):
@@ -347,10 +359,13 @@ def main():
         with harness.Net() as net:
             udp = Load(net, folder, f"{harness.SERVER4}:{harness.PORT}")
             tcp = Load(net, folder, f"tcp://{harness.SERVER4}:{TCP_PORT}")
-            with harness.Gateway(
-                    net, repository, "--cpus", str(cpu), "--policy", "manual", "--flow-idle",
-                    "200ms", "--drain-deadline", "1s", "--keep", "20s", "--listen-tcp",
-                    f"{harness.SERVER4}:{TCP_PORT}", mode="native", poll="busy") as gateway:
+            options = ("--cpus", str(cpu), "--policy", "manual", "--flow-idle", "200ms",
+                       "--drain-deadline", "1s")
+            # Nothing is kept: each cutover starts a generation of a new number, which the load
+            # tool sees in the replies.
+            with harness.Gateway(net, repository, *options, "--listen-tcp",
+                                 f"{harness.SERVER4}:{TCP_PORT}", mode="native",
+                                 poll="busy") as gateway:
                 for name, load in (("UDP", udp), ("TCP", tcp)):
                     most = load.capacity()
                     print(f"{name}: {most} requests a second; loading with half", flush=True)
@@ -359,8 +374,11 @@ def main():
                     print(f"{name}: canaries", flush=True)
                     rows += canaries(f"{name}, canary of 5 steps", gateway, load, most // 2,
                                      CUTOVERS)
-                rows += rollbacks(gateway, 10)
                 rows += phases_of_a_start(gateway)
+            with harness.Gateway(net, repository, *options, "--keep", "60s", mode="native",
+                                 poll="busy") as gateway:
+                gateway.verb("promote", "b", str(3 - gateway.live()["b"]))
+                rows += rollbacks(gateway, 10)
             with harness.Gateway(
                     net, repository, "--cpus", str(cpu), "--flow-idle", "200ms",
                     "--drain-deadline", "1s", mode="native", poll="busy") as gateway:

@@ -5,7 +5,7 @@
 
 Each round loads the gateway for ten seconds and meanwhile promotes versions and, in every other
 round, kills control or a worker with SIGKILL. Without a worker's death nothing may be lost; with
-one, at most what it held. Never may a flow mix versions or an output be wrong. At the end memory and
+one, at most what it held, and only its flows may go on with another version. No output may be wrong. At the end memory and
 descriptors of the keeper must be where they were after the first round.
 """
 
@@ -18,7 +18,7 @@ import time
 
 from harness import Gateway, Net, Repository, load_end, load_start, wait_for
 
-ROUND_S = 10
+ROUND_S, FLOWS = 10, 40
 
 
 def resources(pid):
@@ -49,11 +49,12 @@ def disturb(gateway, kill, end):
 
 
 def soak_round(net, gateway, kill):
-    process = load_start(net, "--duration", str(ROUND_S), "--rate", "2000", "--flows", "40",
+    process = load_start(net, "--duration", str(ROUND_S), "--rate", "2000", "--flows", str(FLOWS),
                          "--flow-requests", "30")
     flips, dead = disturb(gateway, kill, time.monotonic() + ROUND_S - 1)
     report = load_end(process)
-    assert report["mixed_version_flows"] == report["wrong_outputs"] == 0, report
+    assert report["wrong_outputs"] == 0, report
+    assert report["mixed_version_flows"] <= dead * FLOWS, report
     assert report["lost"] <= dead * 64, (report["lost"], dead)
     return report["requests"], report["lost"], flips, dead
 

@@ -13,6 +13,8 @@ def twenty_stories():
     with Chaos() as chaos:
         for seed in range(first, last):
             requests += chaos.run(seed)["requests"]
+            if seed % 50 == 0:
+                print(f"# {seed} of {last}", flush=True)
     print(f"# {last - first} stories, {requests} requests")
     assert requests > 1000 * (last - first)
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,7 +27,7 @@ static uint64_t now_ns;
 /* The owner: answers promote when told to, everything else at once. */
 static struct {
 	struct fg_admin_request last;
-	uint32_t begun;
+	uint32_t begun, left;
 	bool live;
 } owner;
 
@@ -52,7 +53,14 @@ static json_t *begin(void *context, struct fg_admin_request *request, uint64_t a
 						 : answer(request);
 }
 
-static const struct fg_admin_ops ops = {.begin = begin, .progress = progress};
+static void leave(void *context, struct fg_admin_request *request)
+{
+	assert_ptr_equal(context, &owner);
+	assert_int_equal(request->verb, FG_ADMIN_PROMOTE);
+	owner.left++;
+}
+
+static const struct fg_admin_ops ops = {begin, progress, leave};
 
 static int open_admin(void **state)
 {
@@ -397,9 +405,27 @@ static void test_client_that_leaves_while_waiting(void **state)
 	(void)state;
 	say_text(fd, "{\"verb\":\"promote\",\"model\":\"d\",\"version\":2}\n");
 	assert_int_equal(connected(), 1);
+	assert_int_equal(owner.left, 0);
 	close(fd);
 	turn(3);
 	assert_int_equal(connected(), 0);
+	assert_int_equal(owner.left, 1);
+}
+
+/* Line and end come in one: what it asked for is begun, and the owner hears that it is gone. */
+static void test_client_that_sends_and_leaves(void **state)
+{
+	static const char line[] = "{\"verb\":\"promote\",\"model\":\"d\",\"version\":2}\n";
+	int fd = dial();
+
+	(void)state;
+	turn(1);
+	assert_int_equal(send(fd, line, sizeof(line) - 1, 0), sizeof(line) - 1);
+	close(fd);
+	turn(3);
+	assert_int_equal(connected(), 0);
+	assert_int_equal(owner.begun, 1);
+	assert_int_equal(owner.left, 1);
 }
 
 /* It asks and asks and never reads: the socket fills, and it is dropped. */
@@ -467,6 +493,101 @@ static void test_too_many_clients(void **state)
 	for (uint32_t i = 0; i < FG_ADMIN_MAX_CLIENTS; i++)
 		close(fds[i]);
 	close(fds[FG_ADMIN_MAX_CLIENTS + 1]);
+}
+
+static int dial_as(uid_t uid)
+{
+	int fd;
+
+	assert_int_equal(seteuid(uid), 0);
+	fd = dial();
+	assert_int_equal(seteuid(0), 0);
+	return fd;
+}
+
+/* However many others want in, two places are root's, and one user leaves some for the next. */
+static void test_places_of_users(void **state)
+{
+	int ann[13], ben[3], root[3];
+
+	(void)state;
+	if (geteuid())
+		skip();
+	chmod(address.sun_path, 0777);
+	for (uint32_t i = 0; i < 13; i++)
+		ann[i] = dial_as(60001);
+	for (uint32_t i = 0; i < 3; i++)
+		ben[i] = dial_as(60002);
+	for (uint32_t i = 0; i < 3; i++)
+		root[i] = dial();
+	turn(2);
+	expect_code(ann[12], "busy", "12 of one user");
+	expect_code(ben[2], "busy", "16 clients");
+	expect_code(root[2], "busy", "16 clients");
+	assert_int_equal(connected(), FG_ADMIN_MAX_CLIENTS);
+	for (uint32_t i = 0; i < 12; i++) {
+		say_text(ann[i], "{\"verb\":\"status\"}\n");
+		expect_ok(ann[i]);
+		close(ann[i]);
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		say_text(ben[i], "{\"verb\":\"status\"}\n");
+		expect_ok(ben[i]);
+		say_text(root[i], "{\"verb\":\"rollback\",\"model\":\"d\"}\n");
+		expect_ok(root[i]);
+		close(ben[i]);
+		close(root[i]);
+	}
+	close(ann[12]);
+	close(ben[2]);
+	close(root[2]);
+}
+
+/* Where all of a user's requests wait, the oldest is answered to let the next one in. */
+static void test_the_oldest_wait_makes_room(void **state)
+{
+	int fds[FG_ADMIN_MAX_CLIENTS], next;
+
+	(void)state;
+	for (uint32_t i = 0; i < FG_ADMIN_MAX_CLIENTS; i++) {
+		fds[i] = dial();
+		say_text(fds[i], "{\"verb\":\"promote\",\"model\":\"d\",\"version\":2}\n");
+		now_ns += i == 4 ? 0 : 1000;
+	}
+	assert_int_equal(connected(), FG_ADMIN_MAX_CLIENTS);
+	next = dial();
+	say_text(next, "{\"verb\":\"rollback\",\"model\":\"d\"}\n");
+	expect_ok(next);
+	expect_code(fds[0], "timeout", "goes on");
+	expect_end(fds[0]);
+	assert_int_equal(owner.left, 1);
+	assert_true(is_silent(fds[1]));
+	for (uint32_t i = 1; i < FG_ADMIN_MAX_CLIENTS; i++)
+		close(fds[i]);
+	close(next);
+}
+
+/* Without descriptors nobody is let in, and nothing spins for it. */
+static void test_no_descriptors(void **state)
+{
+	struct pollfd readable = {.fd = admin.epoll, .events = POLLIN};
+	struct rlimit old, none;
+	int fd = dial();
+
+	(void)state;
+	getrlimit(RLIMIT_NOFILE, &old);
+	none = old;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_true(turn(1) == now_ns + FG_ADMIN_DEAF_NS);
+	assert_int_equal(poll(&readable, 1, 0), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	turn(1);
+	assert_int_equal(connected(), 0);
+	now_ns += FG_ADMIN_DEAF_NS;
+	say_text(fd, "{\"verb\":\"status\"}\n");
+	expect_ok(fd);
+	close(fd);
 }
 
 /* Seeded noise from many clients at once: nothing but errors, and it still serves. */
@@ -556,9 +677,13 @@ int main(void)
 		SERVED(test_waiting),
 		SERVED(test_half_closed_client_is_answered),
 		SERVED(test_client_that_leaves_while_waiting),
+		SERVED(test_client_that_sends_and_leaves),
 		SERVED(test_client_that_never_reads),
 		SERVED(test_flood_is_taken_in_turns),
 		SERVED(test_too_many_clients),
+		SERVED(test_places_of_users),
+		SERVED(test_the_oldest_wait_makes_room),
+		SERVED(test_no_descriptors),
 		SERVED(test_noise),
 		cmocka_unit_test(test_the_socket_and_its_group),
 		cmocka_unit_test(test_errors_are_always_json),

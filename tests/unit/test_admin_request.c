@@ -135,7 +135,7 @@ static void test_bad_rollouts(void **state)
 	refuse(ROLLOUT("\"steps\":[100],\"window_ms\":\"1s\""), "window_ms");
 	refuse(ROLLOUT("\"steps\":[100],\"guards\":7"), "guards");
 	refuse(ROLLOUT("\"steps\":[100],\"guards\":{\"p98\":2}"), "guards");
-	refuse(ROLLOUT("\"steps\":[100],\"guards\":{\"p99\":0.5}"), "factor above 1");
+	refuse(ROLLOUT("\"steps\":[100],\"guards\":{\"p99\":0.5}"), "factor from 1.1");
 	refuse(ROLLOUT("\"steps\":[100],\"guards\":{\"error_rate\":2}"), "share from 0 to 1");
 	refuse(ROLLOUT("\"steps\":[100],\"guards\":{\"min_requests\":0}"), "min_requests");
 	refuse(ROLLOUT("\"steps\":[100],\"share\":5"), "takes no \"share\"");

@@ -136,13 +136,13 @@ static void test_policies(void **state)
 	assert_int_equal(model->policy, FG_RULES_LATEST);
 	assert_int_equal(model->count, 32);
 	parse_well(MODEL("model_version_policy { specific { versions: [1, 017, 0x1F] versions: "
-			 "18446744073709551615 versions: 1 } }"));
+			 "9223372036854775807 versions: 1 } }"));
 	assert_int_equal(model->policy, FG_RULES_SPECIFIC);
 	assert_int_equal(model->count, 4);
 	assert_int_equal(model->versions[0], 1);
 	assert_int_equal(model->versions[1], 15);
 	assert_int_equal(model->versions[2], 31);
-	assert_true(model->versions[3] == UINT64_MAX);
+	assert_true(model->versions[3] == INT64_MAX);
 	parse_well(MODEL("version_labels: [ { value: 7 key: 'x' }, < key: 'y', value: 7 > ]"));
 	assert_int_equal(model->label_count, 2);
 	assert_string_equal(model->labels[1].name, "y");
@@ -288,6 +288,8 @@ static const struct bad bad_values[] = {
 	 "m:1:101: -3: no number here may be negative"},
 	{MODEL("model_version_policy { specific { versions: 0 } }"),
 	 "m:1:100: version 0: versions are 1 to 2^63-1"},
+	{MODEL("model_version_policy { specific { versions: 9223372036854775808 } }"),
+	 "m:1:100: version 9223372036854775808: versions are 1 to 2^63-1"},
 	{MODEL("model_version_policy { specific { versions: 18446744073709551616 } }"),
 	 "m:1:100: 18446744073709551616 is beyond 2^64-1"},
 	{MODEL("model_version_policy { specific { versions: 08 } }"),

@@ -279,6 +279,7 @@ static void test_refused_when_ready(void **state)
 	rules = other_rules();
 	specific(rules, "digits", 1);
 	add_rule(rules, "fraud", FG_RULES_LATEST, 1);
+	world_version(world, "words", 1, WORLD_GOOD); /* wanted by both */
 	assert_int_equal(try_rules(), 0);
 	world_run(world, 200);
 	assert_non_null(fg_rollout_version(in_phase(FG_GENERATION_STARTING), "digits", 1));

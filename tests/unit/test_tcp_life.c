@@ -1,11 +1,17 @@
-/* userspace/worker/tcp: how many connections there may be, how they end, and the sandbox. */
+/* userspace/worker/tcp: how many connections there may be, how long they live, and the sandbox. */
 #include "tests/unit/tcp_server.h"
 
 /* ---- how many -------------------------------------------------------------------------- */
 
+static void ask(int fd)
+{
+	send_request(fd, 1);
+	expect_id(fd, 1);
+}
+
 static void a_full_pool_makes_room(void **state)
 {
-	int fds[8];
+	int fds[7];
 
 	fg_uring_close(&uring);
 	fg_tcp_close(&tcp);
@@ -13,26 +19,30 @@ static void a_full_pool_makes_room(void **state)
 	(void)state;
 	for (int i = 0; i < 4; i++) {
 		fds[i] = client();
+		ask(fds[i]);
 		now += MILLISECOND;
 	}
-	send_request(fds[0], 1); /* so the second one is idle longest */
-	expect_id(fds[0], 1);
+	ask(fds[0]); /* so the second one is idle longest */
 	fds[4] = client();
 	expect_end(fds[1], false);
 	expect_open(fds[0]);
-	/* Half a message is no idleness, as long as there are others. */
+	ask(fds[4]);
+	/* Half a message is no idleness, as long as there are others ... */
 	send_all(fds[2], "\x54", 1);
 	serve_a_while();
 	fds[5] = client();
 	expect_end(fds[3], false);
-	for (int i = 0; i < 6; i++)
-		if (i != 1 && i != 3 && i != 2) {
-			send_request(fds[i], i);
-			expect_id(fds[i], i);
-		}
+	/* ... but of who has never been answered. */
+	send_all(fds[5], "\x54", 1);
+	serve_a_while();
+	fds[6] = client();
+	expect_end(fds[5], false);
+	ask(fds[0]);
+	ask(fds[4]);
+	ask(fds[6]);
 	assert_int_equal(open_connections(), 4);
-	assert_int_equal(stats.tcp_refused, 2);
-	for (int i = 0; i < 6; i++)
+	assert_int_equal(stats.tcp_refused, 3);
+	for (int i = 0; i < 7; i++)
 		close(fds[i]);
 }
 
@@ -64,6 +74,81 @@ static void a_flood_shuts_nobody_out(void **state)
 	serve_a_while();
 	assert_int_equal(open_connections(), 0);
 	assert_int_equal(tcp.pool.used, 0);
+}
+
+/* Newcomers that say nothing drive out each other, but for a few seats of their own. */
+static void a_silent_flood_drives_nobody_out(void **state)
+{
+	static int good[64], flood[400];
+	const int lost = 1 + 64 / FG_TCP_NEWCOMERS + 400 / 50; /* to newcomers, to who asks */
+
+	(void)state;
+	for (int i = 0; i < 64; i++) {
+		good[i] = client();
+		send_request(good[i], i);
+		expect_id(good[i], i);
+		now += MILLISECOND;
+	}
+	for (int i = 0; i < 400; i++) {
+		flood[i] = client();
+		if (i % 2)
+			send_all(flood[i], "\x54\0", 2);
+		serve();
+		if (i % 50 == 48) { /* who asks gets in, and is no newcomer then */
+			send_request(flood[i], i);
+			expect_id(flood[i], i);
+		}
+	}
+	for (int i = 0; i < lost; i++)
+		expect_end(good[i], true);
+	for (int i = lost; i < 64; i++) {
+		send_request(good[i], i);
+		expect_id(good[i], i);
+	}
+	assert_int_equal(open_connections(), 64);
+	for (int i = 0; i < 64; i++)
+		close(good[i]);
+	for (int i = 0; i < 400; i++)
+		close(flood[i]);
+}
+
+/* Where ending ones hold every spare entry, nobody is driven out for one who cannot get in. */
+static void no_victim_without_a_free_entry(void **state)
+{
+	static int ending[2 * 128], good[128];
+	int late;
+
+	(void)state;
+	_Static_assert(FG_TCP_SPARE == 256, "as many as are ending");
+	fg_uring_close(&uring);
+	fg_tcp_close(&tcp);
+	open_server(128);
+	for (int i = 0; i < 256; i++) {
+		ending[i] = client();
+		if (i % 128 != 127)
+			continue;
+		fg_tcp_leave(&tcp, FG_TCP_PART);
+		pass(FG_TCP_FIRST_NS + FG_TCP_TICK_NS);
+		fg_tcp_leave(&tcp, FG_TCP_STAY);
+	}
+	assert_int_equal(tcp.open, 0);
+	for (int i = 0; i < 128; i++) {
+		good[i] = client();
+		send_request(good[i], i);
+		expect_id(good[i], i);
+	}
+	assert_int_equal(tcp.pool.used, tcp.pool.entries);
+	late = client();
+	expect_end(late, true);
+	assert_int_equal(stats.tcp_refused, 1);
+	for (int i = 0; i < 128; i++) {
+		send_request(good[i], i);
+		expect_id(good[i], i);
+		close(good[i]);
+	}
+	for (int i = 0; i < 256; i++)
+		close(ending[i]);
+	close(late);
 }
 
 static uint64_t resident_pages(void)
@@ -103,6 +188,67 @@ static void memory_follows_use(void **state)
 		expect_id(fds[i], i);
 		close(fds[i]);
 	}
+}
+
+/* The kernel reads a request into the buffer; its completion stays in the ring for now. */
+static void receive_unseen(int fd, uint64_t id)
+{
+	send_request(fd, id);
+	usleep(1000);
+	assert_int_equal(io_uring_get_events(&uring.ring), 0);
+	assert_true(io_uring_cq_ready(&uring.ring) > 0);
+}
+
+/* All that time may ask for, while a request is there that nobody knows of. */
+static void nothing_is_done_to_who_has_just_asked(void **state)
+{
+	int fd = client();
+
+	(void)state;
+	send_request(fd, 1);
+	expect_id(fd, 1);
+	now += FG_TCP_SLEEP_NS + SECOND; /* its pages would go back */
+	receive_unseen(fd, 2);
+	assert_int_equal(fg_tcp_receive(&tcp, messages, FG_TCP_BATCH, now), 0);
+	expect_id(fd, 2);
+	now += FG_TCP_IDLE_NS;
+	receive_unseen(fd, 3);
+	assert_int_equal(fg_tcp_receive(&tcp, messages, FG_TCP_BATCH, now), 0);
+	expect_id(fd, 3);
+	receive_unseen(fd, 4);
+	fg_tcp_leave(&tcp, FG_TCP_PART);
+	assert_int_equal(fg_tcp_receive(&tcp, messages, FG_TCP_BATCH, now), 0);
+	expect_id(fd, 4);
+	expect_end(fd, false);
+	assert_int_equal(stats.tcp_refused, 0);
+	close(fd);
+}
+
+static void nobody_is_driven_out_who_has_just_asked(void **state)
+{
+	int asks, idle, late;
+
+	(void)state;
+	fg_uring_close(&uring);
+	fg_tcp_close(&tcp);
+	open_server(2);
+	asks = client();
+	idle = client();
+	send_request(asks, 1);
+	expect_id(asks, 1);
+	send_request(idle, 1);
+	expect_id(idle, 1);
+	late = client_at(0);
+	usleep(1000);
+	assert_int_equal(fg_uring_receive(&uring, NULL, 0, now), 0); /* accepts it ... */
+	receive_unseen(asks, 2);
+	fg_tcp_receive(&tcp, messages, FG_TCP_BATCH, now); /* ... and makes room */
+	expect_end(idle, false);
+	expect_id(asks, 2);
+	expect_open(late);
+	close(asks);
+	close(idle);
+	close(late);
 }
 
 static void idle_connections_stay_for_minutes(void **state)
@@ -155,106 +301,6 @@ static void goes_on_after_descriptors_ran_out(void **state)
 		close(fds[i]);
 	}
 	close(first);
-}
-
-/* ---- leaving --------------------------------------------------------------------------- */
-
-static void a_leaving_worker_says_so(void **state)
-{
-	int idle = client(), busy = client(), fresh;
-
-	(void)state;
-	fg_tcp_leave(&tcp, true);
-	send_request(busy, 1);
-	assert_int_equal(expect_reply(busy).flags, FG_WIRE_LEAVING);
-	pass(LEAVE_MS * MILLISECOND);
-	expect_end(idle, false);
-	expect_end(busy, false);
-	/* What was in the accept queue is served all the same. */
-	fresh = client();
-	send_request(fresh, 2);
-	assert_int_equal(expect_reply(fresh).flags, FG_WIRE_LEAVING);
-	/* It may be told to stay. */
-	fg_tcp_leave(&tcp, false);
-	pass(10 * LEAVE_MS * MILLISECOND);
-	send_request(fresh, 3);
-	assert_int_equal(expect_reply(fresh).flags, 0);
-	assert_int_equal(stats.tcp_refused, 0);
-	close(idle);
-	close(busy);
-	close(fresh);
-}
-
-/* A request that crosses with the end is not answered, and nothing is reset for it. */
-static void the_end_resets_nothing(void **state)
-{
-	int fd = client(), code = -1;
-	socklen_t size = sizeof(code);
-
-	(void)state;
-	fg_tcp_leave(&tcp, true);
-	pass(LEAVE_MS * MILLISECOND + 200 * MILLISECOND);
-	for (uint64_t id = 0; id < 10; id++) {
-		send_request(fd, id);
-		serve_a_while();
-	}
-	expect_end(fd, false);
-	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size), 0);
-	assert_int_equal(code, 0);
-	assert_int_equal(stats.tcp_received, 0);
-	assert_int_equal(open_connections(), 1);
-	close(fd);
-	serve_a_while();
-	assert_int_equal(open_connections(), 0);
-}
-
-static void the_end_does_not_wait_for_ever(void **state)
-{
-	int fd = client();
-
-	(void)state;
-	fg_tcp_leave(&tcp, true);
-	pass(LEAVE_MS * MILLISECOND + 200 * MILLISECOND);
-	expect_end(fd, false);
-	assert_int_equal(open_connections(), 1);
-	pass(FG_TCP_LINGER_NS);
-	assert_int_equal(open_connections(), 0);
-	close(fd);
-}
-
-/* Finishing: requests that are there are answered, half ones waited for, then all end. */
-static void finishing_ends_all(void **state)
-{
-	uint8_t bytes[200];
-	size_t count = put_request(bytes, 9, 1, 20);
-	int idle = client(), asks = client(), half = client(), queued;
-
-	(void)state;
-	for (uint64_t id = 0; id < 40; id++)
-		send_request(asks, id);
-	send_all(half, bytes, 50);
-	serve_max(4);
-	queued = client_at(0);
-	usleep(1000);
-	fg_tcp_finish(&tcp);
-	assert_false(fg_tcp_finished(&tcp));
-	for (uint64_t id = 0; id < 40; id++)
-		expect_reply(asks);
-	expect_end(asks, false);
-	assert_false(fg_tcp_finished(&tcp));
-	send_all(half, bytes + 50, count - 50);
-	assert_int_equal(expect_reply(half).flags, FG_WIRE_LEAVING);
-	expect_end(half, false);
-	pass(SECOND);
-	expect_end(idle, false);
-	close(idle);
-	close(asks);
-	close(half);
-	close(queued);
-	pass(FG_TCP_LINGER_NS + SECOND);
-	assert_true(fg_tcp_finished(&tcp));
-	assert_int_equal(open_connections(), 0);
-	assert_int_equal(stats.tcp_refused, 0);
 }
 
 /* ---- sleeping, the sandbox ------------------------------------------------------------- */
@@ -390,13 +436,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_full_pool_makes_room),
 		TEST(a_flood_shuts_nobody_out),
+		TEST(a_silent_flood_drives_nobody_out),
+		TEST(no_victim_without_a_free_entry),
 		TEST(memory_follows_use),
+		TEST(nothing_is_done_to_who_has_just_asked),
+		TEST(nobody_is_driven_out_who_has_just_asked),
 		TEST(idle_connections_stay_for_minutes),
 		TEST(goes_on_after_descriptors_ran_out),
-		TEST(a_leaving_worker_says_so),
-		TEST(the_end_resets_nothing),
-		TEST(the_end_does_not_wait_for_ever),
-		TEST(finishing_ends_all),
 		TEST(wakes_for_connections_and_requests),
 		TEST(serving_needs_four_system_calls),
 		TEST(looking_in_vain_makes_no_syscall),

@@ -142,6 +142,43 @@ static void test_expect(void **state)
 	expect_done(finish(request), 1, true);
 }
 
+/* Two who expect the same generation: the second one's is not what it decided on any more. */
+static void test_expect_while_something_is_pending(void **state)
+{
+	struct fg_admin_request first = request_of(FG_ADMIN_PROMOTE, "digits", 3), second;
+
+	(void)state;
+	set_manual();
+	world_version(world, "digits", 3, WORLD_GOOD);
+	world_run(world, 1);
+	first.expects = true;
+	first.expect = in_phase(FG_GENERATION_LIVE)->id;
+	second = first;
+	second.version = 1;
+	assert_null(begin(&first));
+	expect_error(begin(&second), "conflict", "version 3 of digits was chosen");
+	run_until(FG_GENERATION_STARTING);
+	second.verb = FG_ADMIN_ROLLBACK;
+	expect_error(begin(&second), "conflict", "version 3 of digits was chosen");
+	world_run(world, 1000);
+	expect_done(progress(&first), 3, true);
+}
+
+static void test_expect_while_a_new_version_starts(void **state)
+{
+	struct fg_admin_request request = request_of(FG_ADMIN_PROMOTE, "digits", 1);
+	json_t *reply;
+
+	(void)state;
+	world_version(world, "digits", 3, WORLD_GOOD);
+	run_until(FG_GENERATION_STARTING);
+	request.expects = true;
+	request.expect = in_phase(FG_GENERATION_LIVE)->id;
+	reply = begin(&request);
+	assert_int_equal(json_integer_value(json_object_get(reply, "generation")), request.expect);
+	expect_error(reply, "conflict", "about to serve");
+}
+
 static void test_who_may_upgrade(void **state)
 {
 	struct fg_admin_request request = request_of(FG_ADMIN_UPGRADE, "", 0);
@@ -182,6 +219,99 @@ static void test_audit_lines(void **state)
 	unlink(path);
 }
 
+/* Whoever asks and does not wait for the answer is put down all the same, once. */
+static void test_audit_of_who_left(void **state)
+{
+	struct fg_admin_request request = request_of(FG_ADMIN_PROMOTE, "digits", 1);
+	struct fg_error error = {""};
+	char path[] = "/tmp/fgt-verbs-XXXXXX";
+	json_t *lines, *line;
+	int fd = mkstemp(path);
+
+	(void)state;
+	fg_audit_open(&control->audit, fd, &page->control.audit_lost);
+	request.who.uid = 4711;
+	assert_null(begin(&request));
+	fg_control_verbs.leave(control, &request);
+	fg_control_verbs.leave(control, &request);
+	fg_audit_close(&control->audit);
+	lines = fg_audit_tail(&control->audit, 10, 60000, &error);
+	assert_int_equal(json_array_size(lines), 1);
+	line = json_array_get(lines, 0);
+	assert_string_equal(json_string_value(json_object_get(line, "result")), "begun");
+	line = json_object_get(line, "who");
+	assert_int_equal(json_integer_value(json_object_get(line, "uid")), 4711);
+	json_decref(lines);
+	close(fd);
+	unlink(path);
+}
+
+/* ---- status ---- */
+
+/* What a dead worker had in flight is gone with it. */
+static void test_status_counts_the_living(void **state)
+{
+	static const struct fg_steering nothing;
+	const struct fg_rollout_generation *live = in_phase(FG_GENERATION_LIVE);
+	struct fg_admin_request request = request_of(FG_ADMIN_STATUS, "", 0);
+	const json_t *generation;
+	json_t *reply;
+	uint32_t i;
+
+	(void)state;
+	control->steering = &nothing;
+	for (i = 0; i < live->worker_count; i++) {
+		atomic_store(&page->slots[live->slots[i]].work.stats.requests, 10);
+		atomic_store(&page->slots[live->slots[i]].work.stats.status[0], 7);
+		control->observed.slots[live->slots[i]].connections = 1;
+	}
+	atomic_store(&page->slots[live->slots[0]].post.pid, 4711);
+	reply = begin(&request);
+	generation = json_array_get(json_object_get(reply, "generations"), 0);
+	assert_int_equal(json_integer_value(json_object_get(generation, "requests")),
+			 10 * live->worker_count);
+	assert_int_equal(json_integer_value(json_object_get(generation, "in_flight")), 3);
+	assert_int_equal(json_integer_value(json_object_get(generation, "connections")), 1);
+	json_decref(reply);
+}
+
+/* A path, a reason, a name may be any bytes: nothing is left out for that. */
+static void test_status_with_any_bytes(void **state)
+{
+	static const char *const keys[] = {"ok",     "control", "generations", "workers",
+					   "models", "canary",	"shadow",      "reload",
+					   "rules",  "flips",	"counters",    "audit"};
+	static const char any[] = "a\xff\xc3";
+	static const struct fg_steering nothing;
+	struct fg_admin_request request = request_of(FG_ADMIN_STATUS, "", 0);
+	struct fg_rollout *rollout = &world->rollout;
+	json_t *reply;
+
+	(void)state;
+	control->steering = &nothing;
+	strcpy(control->program, any);
+	strcpy(page->boot.mode_reason, any);
+	strcpy(page->boot.upgrade_error, any);
+	strcpy(world->rules[0].repository, any);
+	strcpy(config.audit_log, any);
+	strcpy(rollout->trial.error, any);
+	strcpy(rollout->canary.reason, any);
+	rollout->canary.phase = FG_CANARY_ABORTED;
+	strcpy(rollout->shadow.reason, any);
+	rollout->shadow.phase = FG_SHADOW_ENDED;
+	reply = begin(&request);
+	config.audit_log[0] = '\0';
+	assert_non_null(reply);
+	for (uint32_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		assert_non_null(json_object_get(reply, keys[i]));
+	assert_string_equal(json_string_value(
+				    json_object_get(json_object_get(reply, "canary"), "reason")),
+			    "a??");
+	assert_true(json_is_object(json_object_get(reply, "shadow")));
+	assert_true(json_is_object(json_object_get(reply, "rules")));
+	json_decref(reply);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,8 +326,13 @@ int main(void)
 		TOLD(test_a_model_that_is_not_live),
 		TOLD(test_stopping),
 		TOLD(test_expect),
+		TOLD(test_expect_while_something_is_pending),
+		TOLD(test_expect_while_a_new_version_starts),
 		TOLD(test_who_may_upgrade),
 		TOLD(test_audit_lines),
+		TOLD(test_audit_of_who_left),
+		TOLD(test_status_counts_the_living),
+		TOLD(test_status_with_any_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

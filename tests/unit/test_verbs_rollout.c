@@ -113,6 +113,100 @@ static void test_rollback_of_a_canary(void **state)
 	expect_done(ask(FG_ADMIN_ROLLBACK, "digits", 0), 3, true);
 }
 
+/* ... unless something else went live since, or is chosen. */
+static void test_rollback_of_what_came_after_a_canary(void **state)
+{
+	struct fg_admin_request request = request_of(FG_ADMIN_PROMOTE, "digits", 3);
+
+	(void)state;
+	json_decref(finish(canary_of(2, 10000)));
+	expect_done(ask(FG_ADMIN_ABORT, "digits", 0), 1, true);
+	world_version(world, "digits", 3, WORLD_GOOD);
+	world_run(world, 1000);
+	assert_int_equal(world_live(world, "digits"), 3);
+	expect_done(ask(FG_ADMIN_ROLLBACK, "digits", 0), 1, true);
+	json_decref(finish(canary_of(2, 10000)));
+	expect_done(ask(FG_ADMIN_ABORT, "digits", 0), 1, true);
+	assert_null(begin(&request));
+	expect_error(ask(FG_ADMIN_ROLLBACK, "digits", 0), "not_found", "before version 1");
+}
+
+/* Whoever expects a generation knows of no canary beside it; whoever steers that one does. */
+static void test_expect_during_a_canary(void **state)
+{
+	struct fg_admin_request request = canary_of(2, 100000);
+
+	(void)state;
+	world_version(world, "digits", 3, WORLD_GOOD);
+	set_manual();
+	json_decref(finish(request));
+	request = request_of(FG_ADMIN_PROMOTE, "digits", 3);
+	request.expects = true;
+	request.expect = in_phase(FG_GENERATION_LIVE)->id;
+	expect_error(begin(&request), "conflict", "a canary of digits version 2 is running");
+	request.verb = FG_ADMIN_RELOAD;
+	expect_error(begin(&request), "conflict", "a canary of digits version 2 is running");
+	request.verb = FG_ADMIN_PAUSE;
+	expect_step(finish(request), 2, true, 0, 1);
+	request.verb = FG_ADMIN_ABORT;
+	expect_done(finish(request), 1, true);
+}
+
+/* A reason is all of a why, or json_pack() would find half a character at its end. */
+static void test_a_long_reason(void **state)
+{
+	struct fg_admin_request request = request_of(FG_ADMIN_ABORT, "digits", 0);
+	const char *reason;
+	json_t *report;
+
+	(void)state;
+	json_decref(finish(canary_of(2, 10000)));
+	for (uint32_t i = 0; i < 100; i++)
+		strcat(request.why, "\xc3\xa9");
+	expect_done(finish(request), 1, true);
+	look();
+	report = fg_control_report_canary(control, world->now_ns);
+	reason = json_string_value(json_object_get(report, "reason"));
+	assert_string_equal(reason, request.why);
+	json_decref(report);
+}
+
+static const char *waiting_for(json_t *report)
+{
+	static char text[200];
+	const char *said = json_string_value(json_object_get(report, "waiting_for"));
+
+	assert_non_null(json_object_get(report, "waiting_for"));
+	snprintf(text, sizeof(text), "%s", said ? said : "");
+	json_decref(report);
+	return text;
+}
+
+/* A guarded step without traffic stays where it is: the operator is told why. */
+static void test_a_step_that_waits_for_requests(void **state)
+{
+	struct fg_admin_request request = canary_of(2, 1000);
+
+	(void)state;
+	request.plan.guards.error_rate = 0.1;
+	request.plan.guards.min_requests = 10;
+	json_decref(finish(request));
+	look();
+	assert_string_equal(waiting_for(fg_control_report_canary(control, world->now_ns)), "");
+	world_run(world, 3000);
+	assert_int_equal(the_canary()->step, 0);
+	look();
+	control->observed.comparison = (struct fg_comparison){.epoch = world->rollout.watch,
+							      .stable_requests = 200,
+							      .canary_errors = 3};
+	assert_string_equal(
+		waiting_for(fg_control_report_canary(control, world->now_ns)),
+		"requests: the guards need 10 of each side, stable has 200, the canary 3");
+	json_decref(ask(FG_ADMIN_PAUSE, "digits", 0));
+	look();
+	assert_string_equal(waiting_for(fg_control_report_canary(control, world->now_ns)), "");
+}
+
 static void test_promote_ends_the_steps(void **state)
 {
 	(void)state;
@@ -287,11 +381,62 @@ static void test_reload_during_a_canary(void **state)
 	look();
 	fg_control_reload_update(control, world->now_ns);
 	assert_int_equal(fg_rollout_current(&page->rollout)->trial.serial, 0);
+	assert_true(control->reload.waits);
 	json_decref(ask(FG_ADMIN_ABORT, "digits", 0));
 	look();
 	fg_control_reload_update(control, world->now_ns);
 	assert_int_equal(fg_rollout_current(&page->rollout)->trial.serial, 1);
 	assert_int_equal(atomic_load(&page->control.reloads_done), 1);
+	assert_false(control->reload.waits);
+}
+
+/* Control that dies between the publication and its notes leaves SIGHUP and file as not acted on:
+ * the next one does them again, and finds nothing to change. */
+static void test_a_reload_done_twice(void **state)
+{
+	struct fg_admin_request request = request_of(FG_ADMIN_RELOAD, "", 0);
+	uint64_t hash;
+	uint32_t rules, flips;
+
+	(void)state;
+	write_file("models:\n- name: digits\n  policy: specific\n  versions: [2]\n");
+	json_decref(reload(&request));
+	rules = world->rollout.rules;
+	flips = (uint32_t)world->rollout.flip.count;
+	hash = page->control.config_hash;
+	page->control.config_hash = 0;
+	atomic_store(&page->boot.reloads, 1);
+	look();
+	control->reload.changed = true;
+	fg_control_reload_update(control, world->now_ns);
+	decide();
+	world_run(world, 500);
+	assert_int_equal(world->rollout.rules, rules);
+	assert_int_equal(world->rollout.flip.count, flips);
+	assert_int_equal(world->rollout.trial.accepted, world->rollout.trial.serial);
+	assert_false(world->rollout.trial.active);
+	assert_true(page->control.config_hash == hash);
+	assert_int_equal(atomic_load(&page->control.reloads_done), 1);
+}
+
+/* The step that ends a trial is the last one that goes by what was read for it. */
+static void test_a_refused_reload_waits_for_the_disk(void **state)
+{
+	static union fg_slot slots[FG_MAX_SLOTS];
+	static const struct fg_steering steering = {.slot_words = slots};
+
+	(void)state;
+	add_rule(other_rules(), "digits", FG_RULES_SPECIFIC, 1)->versions[0] = 9;
+	assert_int_equal(try_rules(), 0);
+	world->rollout.trial.since_ns = 0; /* long ago */
+	look();
+	control->steering = &steering;
+	control->repository.rules = page->rules[!world->rollout.rules];
+	assert_int_equal(fg_control_reconcile(control), 0);
+	assert_false(fg_rollout_current(&page->rollout)->trial.active);
+	assert_int_equal(control->acting_fails, 0); /* nothing was done, nothing could fail */
+	control->repository.rules = page->rules[world->rollout.rules];
+	assert_true(fg_control_reconcile(control) > 0);
 }
 
 /* A second client's reload, while the first one's is under way, is one more: both are answered. */
@@ -349,6 +494,10 @@ int main(void)
 		CANARY(test_no_reply_before_the_first_step),
 		CANARY(test_abort),
 		TOLD(test_rollback_of_a_canary),
+		CANARY(test_rollback_of_what_came_after_a_canary),
+		CANARY(test_expect_during_a_canary),
+		CANARY(test_a_long_reason),
+		CANARY(test_a_step_that_waits_for_requests),
 		CANARY(test_promote_ends_the_steps),
 		CANARY(test_rollouts_that_fail),
 		CANARY(test_a_guard_breaks_before_the_reply),
@@ -356,6 +505,8 @@ int main(void)
 		RELOAD(test_reload),
 		RELOAD(test_bad_reloads),
 		RELOAD(test_reload_during_a_canary),
+		RELOAD(test_a_reload_done_twice),
+		RELOAD(test_a_refused_reload_waits_for_the_disk),
 		RELOAD(test_two_reloads),
 		RELOAD(test_a_refused_file_is_left_alone),
 	};

@@ -239,7 +239,8 @@ static void accept_one(struct fg_admin *admin, int fd, uint64_t now_ns)
 	struct epoll_event event = {.events = EPOLLIN};
 	char *in = client ? malloc(FG_ADMIN_LINE_BYTES) : NULL;
 
-	event.data.u32 = (uint32_t)(client - admin->clients);
+	if (client)
+		event.data.u32 = (uint32_t)(client - admin->clients);
 	if (!in || epoll_ctl(admin->epoll, EPOLL_CTL_ADD, fd, &event)) {
 		/* Best effort: whoever cannot be served may not get the reason either. */
 		send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -24,23 +24,29 @@ static uint64_t count(const _Atomic uint64_t *counter)
 
 /* What the generation's workers count, added up. */
 struct load {
-	uint64_t requests, answered, connections;
+	uint64_t requests, in_flight, connections;
 };
 
-/* Answers are read before requests: what is in flight is never below 0. */
+/* Answers are read before requests: what is in flight is never below 0. With a worker that died
+ * went what it had in flight, and its connections. */
 static struct load load_of(const struct fg_control *control,
 			   const struct fg_rollout_generation *generation)
 {
 	struct load load = {0, 0, 0};
+	uint64_t requests, answered;
 	uint32_t i, status;
 
 	for (i = 0; i < generation->worker_count; i++) {
-		const struct fg_stats *stats =
-			&control->state->slots[generation->slots[i]].work.stats;
+		const struct fg_state_slot *slot = &control->state->slots[generation->slots[i]];
+		const struct fg_stats *stats = &slot->work.stats;
 
-		for (status = 0; status < FG_STATUS_COUNT; status++)
-			load.answered += count(&stats->status[status]);
-		load.requests += count(&stats->requests);
+		for (answered = 0, status = 0; status < FG_STATUS_COUNT; status++)
+			answered += count(&stats->status[status]);
+		requests = count(&stats->requests);
+		load.requests += requests;
+		if (!atomic_load(&slot->post.pid))
+			continue;
+		load.in_flight += requests > answered ? requests - answered : 0;
 		load.connections += control->observed.slots[generation->slots[i]].connections;
 	}
 	return load;
@@ -60,7 +66,6 @@ static json_t *report_generation(const struct fg_control *control,
 				 const uint32_t flows[FG_MAX_SLOTS], uint64_t now_ns)
 {
 	struct load load = load_of(control, generation);
-	uint64_t in_flight = load.requests > load.answered ? load.requests - load.answered : 0;
 	json_t *slots = json_array(), *report;
 	json_int_t total = 0;
 	uint32_t i;
@@ -74,7 +79,7 @@ static json_t *report_generation(const struct fg_control *control,
 			   fg_generation_phase_name(generation->phase), "since_s",
 			   seconds(generation->since_ns, now_ns), "flows", total, "connections",
 			   (json_int_t)load.connections, "requests", (json_int_t)load.requests,
-			   "in_flight", (json_int_t)in_flight, "weight",
+			   "in_flight", (json_int_t)load.in_flight, "weight",
 			   fg_control_weight(flip, generation), "slots", slots, "models",
 			   fg_control_report_entries(generation));
 	if (generation->phase == FG_GENERATION_DRAINING)
@@ -246,10 +251,10 @@ static json_t *report_version(const struct fg_control *control, const char *mode
 		state = "packed";
 	else if (found && !found->complete)
 		state = "copying";
-	report = json_pack("{s:I,s:s,s:s,s:I,s:f}", "version", (json_int_t)version, "state", state,
-			   "error", failure ? failure->error : "", "plan_bytes",
-			   (json_int_t)(phase == FG_PLAN_READY ? plan->bytes : 0), "pack_ms",
-			   phase == FG_PLAN_READY ? (double)plan->pack_ns / 1e6 : 0.0);
+	report = json_pack("{s:I,s:s,s:o,s:I,s:f}", "version", (json_int_t)version, "state", state,
+			   "error", fg_control_report_text(failure ? failure->error : ""),
+			   "plan_bytes", (json_int_t)(phase == FG_PLAN_READY ? plan->bytes : 0),
+			   "pack_ms", phase == FG_PLAN_READY ? (double)plan->pack_ns / 1e6 : 0.0);
 	add_names(report, fg_rollout_find(rollout, FG_GENERATION_LIVE), model, version);
 	return report;
 }
@@ -367,8 +372,9 @@ static json_t *report_control(const struct fg_control *control)
 	const struct fg_state_boot *boot = &control->state->boot;
 	uint32_t upgrades = atomic_load_explicit(&boot->upgrades, memory_order_acquire);
 
-	return json_pack("{s:s,s:s,s:I,s:s}", "program", control->program, "version", FG_VERSION,
-			 "upgrades", (json_int_t)upgrades, "upgrade_error", boot->upgrade_error);
+	return json_pack("{s:o,s:s,s:I,s:o}", "program", fg_control_report_text(control->program),
+			 "version", FG_VERSION, "upgrades", (json_int_t)upgrades, "upgrade_error",
+			 fg_control_report_text(boot->upgrade_error));
 }
 
 static json_t *report_service(const struct fg_control *control, uint64_t now_ns)
@@ -379,14 +385,14 @@ static json_t *report_service(const struct fg_control *control, uint64_t now_ns)
 	uint64_t ready_ns = atomic_load(&boot->ready_ns);
 
 	return json_pack(
-		"{s:b,s:s,s:s,s:b,s:f,s:f,s:s,s:s,s:s,s:I,s:o,s:o,s:s,s:s,s:I,s:I,s:I,s:I}", "ok",
-		1, "version", FG_VERSION, "service", config->name, "ready",
+		"{s:b,s:s,s:o,s:b,s:f,s:f,s:s,s:o,s:o,s:I,s:o,s:o,s:s,s:s,s:I,s:I,s:I,s:I}", "ok",
+		1, "version", FG_VERSION, "service", fg_control_report_text(config->name), "ready",
 		ready_ns && !atomic_load(&boot->stopping), "uptime_s",
 		seconds(boot->started_ns, now_ns), "ready_after_ms",
 		seconds(boot->started_ns, ready_ns) * 1e3, "mode", fg_mode_name(boot->mode),
-		"mode_reason", boot->mode_reason, "interface", boot->interface, "queues",
-		(json_int_t)boot->queues, "listen",
-		report_listen(config->listen, config->listen_count), "listen_tcp",
+		"mode_reason", fg_control_report_text(boot->mode_reason), "interface",
+		fg_control_report_text(boot->interface), "queues", (json_int_t)boot->queues,
+		"listen", report_listen(config->listen, config->listen_count), "listen_tcp",
 		report_listen(config->listen_tcp, config->listen_tcp_count), "policy",
 		config->policy == FG_POLICY_MANUAL ? "manual" : "latest", "poll",
 		polls[config->poll % 3], "flow_idle_ms", (json_int_t)config->flow_idle_ms,
@@ -414,11 +420,13 @@ json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_
 				   : json_null()},
 		{"flips", report_flips(&rollout->flip)},
 		{"counters", report_counters(control->steering, &control->state->boot.drops)},
-		{"audit", json_pack("{s:s,s:I}", "path", control->config->audit_log, "lost",
-				    (json_int_t)count(&control->state->control.audit_lost))},
+		{"audit",
+		 json_pack("{s:o,s:I}", "path", fg_control_report_text(control->config->audit_log),
+			   "lost", (json_int_t)count(&control->state->control.audit_lost))},
 	};
 
 	for (uint32_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-		json_object_set_new(report, parts[i].name, parts[i].value);
+		json_object_set_new(report, parts[i].name,
+				    parts[i].value ? parts[i].value : json_null());
 	return report;
 }

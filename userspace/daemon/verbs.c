@@ -120,19 +120,6 @@ uint64_t fg_verb_live(const struct fg_rollout *rollout, const struct fg_admin_re
 	return live_version(rollout, request->model);
 }
 
-/* JSON knows whole characters only: what has no room goes from the start of a character on. */
-void fg_verb_reason(const struct fg_admin_request *request, const char *otherwise,
-		    char text[FG_VERB_REASON_BYTES])
-{
-	const char *why = request->why[0] ? request->why : otherwise;
-	size_t length = strnlen(why, FG_VERB_REASON_BYTES - 1);
-
-	while (length && (why[length] & 0xc0) == 0x80)
-		length--;
-	memcpy(text, why, length);
-	text[length] = '\0';
-}
-
 json_t *fg_verb_ok(const struct fg_rollout *rollout, const struct fg_admin_request *request,
 		   uint64_t version)
 {
@@ -276,16 +263,15 @@ static json_t *roll_back(struct fg_control *control, struct fg_admin_request *re
 	/* Not those on trial, which a rollback ends. */
 	const struct fg_rules *rules = &control->state->rules[control->next.rules];
 	struct fg_rollout *next = &control->next;
-	char reason[FG_VERB_REASON_BYTES];
 	int code;
 
 	request->aborts = is_canary(next, request);
 	if (request->aborts || just_rolled_back(next, request, now_ns)) {
 		request->from = next->canary.version;
 		request->version = next->canary.from;
-		fg_verb_reason(request, "rolled back", reason);
 		if (request->aborts)
-			fg_canary_abort(next, request->model, reason, now_ns);
+			fg_canary_abort(next, request->model,
+					request->why[0] ? request->why : "rolled back", now_ns);
 		fg_verb_commit(control, request);
 		request->aborts = true;
 		return fg_verb_aborting(control, next, request, now_ns);

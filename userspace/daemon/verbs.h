@@ -10,6 +10,8 @@
 
 #include "userspace/daemon/control.h"
 
+_Static_assert(FG_CANARY_REASON_BYTES >= FG_ADMIN_WHY_BYTES, "a reason is a whole why");
+
 /* Both return the reply, or NULL: not yet, ask progress. control->next is a fresh copy of the
  * state. */
 struct fg_verb {
@@ -30,10 +32,6 @@ extern const struct fg_verb fg_verb_history, fg_verb_reload, fg_verb_upgrade;
 
 /* Publishes control->next, and has the next step done at once. */
 void fg_verb_commit(struct fg_control *control, struct fg_admin_request *request);
-/* Why the operator does it, or `otherwise`, cut to what a canary or a shadow has room for. */
-#define FG_VERB_REASON_BYTES sizeof(((struct fg_canary *)0)->reason)
-void fg_verb_reason(const struct fg_admin_request *request, const char *otherwise,
-		    char text[FG_VERB_REASON_BYTES]);
 /* The live version of request->model; 0: none. */
 uint64_t fg_verb_live(const struct fg_rollout *rollout, const struct fg_admin_request *request);
 /* {"ok":true,"generation","model","version","changed"}: more may be added. */

@@ -143,10 +143,9 @@ static json_t *abort_canary(struct fg_control *control, struct fg_admin_request 
 			    uint64_t now_ns)
 {
 	struct fg_rollout *next = &control->next;
-	char reason[FG_VERB_REASON_BYTES];
 
-	fg_verb_reason(request, "aborted", reason);
-	if (fg_canary_abort(next, request->model, reason, now_ns))
+	if (fg_canary_abort(next, request->model, request->why[0] ? request->why : "aborted",
+			    now_ns))
 		return no_canary(next, request);
 	request->from = next->canary.version;
 	request->version = next->canary.from;
@@ -188,10 +187,9 @@ static json_t *end_shadow(struct fg_control *control, struct fg_admin_request *r
 			  uint64_t now_ns)
 {
 	struct fg_rollout *next = &control->next;
-	char reason[FG_VERB_REASON_BYTES];
 
-	fg_verb_reason(request, "ended", reason);
-	if (next->shadow.version != request->version || fg_shadow_end(next, request->model, reason))
+	if (next->shadow.version != request->version ||
+	    fg_shadow_end(next, request->model, request->why[0] ? request->why : "ended"))
 		return fg_admin_error("not_found", "version %" PRIu64 " of %s is no shadow",
 				      request->version, request->model);
 	fg_verb_commit(control, request);

@@ -22,8 +22,8 @@ static json_t *history(struct fg_control *control, struct fg_admin_request *requ
 	lines = fg_audit_tail(&control->audit, request->limit, HISTORY_BYTES, &error);
 	if (!lines)
 		return fg_admin_error("failed", "%s", error.text);
-	return json_pack("{s:b,s:o,s:s}", "ok", 1, "lines", lines, "path",
-			 control->config->audit_log);
+	return json_pack("{s:b,s:o,s:o}", "ok", 1, "lines", lines, "path",
+			 fg_control_report_text(control->config->audit_log));
 }
 
 /* ---- reload ---- */

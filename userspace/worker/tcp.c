@@ -3,25 +3,17 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include "userspace/protocol/wire.h"
 #include "userspace/shared/stats.h"
+#include "userspace/worker/tcp_end.h"
 #include "userspace/worker/tcp_message.h"
 
-#define FIRST_NS	20000000ull /* finishing: for the first request of who came last */
 #define MAX_CONNECTIONS 65536
-
-enum kind {
-	ACCEPT = FG_TCP_KINDS, /* index of a listener */
-	RECEIVE,	       /* connection */
-	SEND,		       /* connection */
-	CANCEL,
-};
 
 /* ---- submissions ---- */
 
-static uint64_t user_data(enum kind kind, uint32_t index)
+static uint64_t user_data(enum fg_tcp_kind kind, uint32_t index)
 {
 	return (uint64_t)kind << 32 | index;
 }
@@ -48,7 +40,7 @@ static void arm_accepts(struct fg_tcp *tcp)
 		if (!sqe)
 			return;
 		io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL, 0);
-		io_uring_sqe_set_data64(sqe, user_data(ACCEPT, i));
+		io_uring_sqe_set_data64(sqe, user_data(FG_TCP_ACCEPT, i));
 		listener->armed = true;
 	}
 }
@@ -63,8 +55,8 @@ static void cancel_accepts(struct fg_tcp *tcp)
 		sqe = next_sqe(tcp);
 		if (!sqe)
 			return;
-		io_uring_prep_cancel64(sqe, user_data(ACCEPT, i), 0);
-		io_uring_sqe_set_data64(sqe, user_data(CANCEL, i));
+		io_uring_prep_cancel64(sqe, user_data(FG_TCP_ACCEPT, i), 0);
+		io_uring_sqe_set_data64(sqe, user_data(FG_TCP_CANCEL, i));
 	}
 }
 
@@ -81,7 +73,8 @@ static void arm_receive(struct fg_tcp *tcp, struct fg_tcp_connection *connection
 			   fg_tcp_pool_in(&tcp->pool, connection) + connection->end,
 			   FG_TCP_BUFFER_BYTES - connection->end, 0);
 	sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
-	io_uring_sqe_set_data64(sqe, user_data(RECEIVE, fg_tcp_pool_index(&tcp->pool, connection)));
+	io_uring_sqe_set_data64(sqe, user_data(FG_TCP_RECEIVE,
+					       fg_tcp_pool_index(&tcp->pool, connection)));
 	connection->receiving = true;
 }
 
@@ -96,92 +89,20 @@ static void arm_send(struct fg_tcp *tcp, struct fg_tcp_connection *connection, u
 	io_uring_prep_send(sqe, connection->fd,
 			   fg_tcp_pool_out(&tcp->pool, connection) + connection->sent,
 			   connection->filled - connection->sent, MSG_NOSIGNAL);
-	io_uring_sqe_set_data64(sqe, user_data(SEND, fg_tcp_pool_index(&tcp->pool, connection)));
+	io_uring_sqe_set_data64(sqe,
+				user_data(FG_TCP_SEND, fg_tcp_pool_index(&tcp->pool, connection)));
 	connection->sending = true;
 	connection->send_ns = now_ns;
 }
 
-/* ---- a connection's end ---- */
-
-/* Both sides are shut down. What is in the kernel comes back at once for that; then it is over. */
-static void bury(struct fg_tcp *tcp, struct fg_tcp_connection *connection)
-{
-	if (connection->receiving || connection->sending || connection->asked || connection->queued)
-		return;
-	close(connection->fd);
-	fg_tcp_pool_put(&tcp->pool, connection);
-	fg_stats_add(&tcp->stats->tcp_closed, 1);
-}
-
-static void leave_open(struct fg_tcp *tcp, struct fg_tcp_connection *connection)
-{
-	if (connection->phase != FG_TCP_OPEN)
-		return;
-	fg_tcp_pool_unlist(&tcp->pool, connection);
-	tcp->open--;
-}
-
-/* At once. Buried when it is next looked at. */
-static void kill_connection(struct fg_tcp *tcp, struct fg_tcp_connection *connection)
-{
-	leave_open(tcp, connection);
-	connection->phase = FG_TCP_DEAD;
-	shutdown(connection->fd, SHUT_RDWR);
-	fg_tcp_pool_push(&tcp->pool, connection);
-}
-
-static void refuse(struct fg_tcp *tcp, struct fg_tcp_connection *connection)
-{
-	fg_stats_add(&tcp->stats->tcp_refused, !connection->stopped);
-	kill_connection(tcp, connection);
-}
-
-/* Nothing more is read from it; the replies that it is owed still go out. */
-static void stop(struct fg_tcp *tcp, struct fg_tcp_connection *connection)
-{
-	if (!connection->stopped)
-		fg_stats_add(&tcp->stats->tcp_refused, 1);
-	connection->stopped = true;
-	connection->start = connection->end = 0;
-	connection->half_ns = 0;
-}
-
-/* Politely, between two requests. */
-static void end_connection(struct fg_tcp *tcp, struct fg_tcp_connection *connection,
-			   uint64_t now_ns)
-{
-	leave_open(tcp, connection);
-	connection->phase = FG_TCP_ENDING;
-	connection->end_ns = now_ns;
-	shutdown(connection->fd, SHUT_WR);
-}
-
 /* ---- completions ---- */
 
-static struct fg_tcp_connection *oldest(const struct fg_tcp *tcp)
-{
-	uint32_t index = tcp->pool.idle.first;
-
-	/* One that is between requests, if there is one among the oldest: the others of these have
-	 * half a message here, or read slowly. */
-	for (int i = 0; i < 64 && index != FG_TCP_NONE; i++) {
-		struct fg_tcp_connection *connection = &tcp->pool.connections[index];
-
-		if (connection->start == connection->end && !connection->filled &&
-		    !connection->asked)
-			return connection;
-		index = connection->newer;
-	}
-	return &tcp->pool.connections[tcp->pool.idle.first];
-}
-
+/* One too many is made room for when all that came with it has been looked at. */
 static void adopt(struct fg_tcp *tcp, int fd)
 {
 	struct fg_tcp_connection *connection;
 
 	fg_stats_add(&tcp->stats->tcp_accepted, 1);
-	if (tcp->open == tcp->max_open)
-		refuse(tcp, oldest(tcp));
 	connection = fg_tcp_pool_get(&tcp->pool, fd);
 	if (!connection) {
 		close(fd);
@@ -208,7 +129,7 @@ static void accept_completed(struct fg_tcp *tcp, struct fg_tcp_listener *listene
 
 static void receive_completed(struct fg_tcp *tcp, struct fg_tcp_connection *connection, int result)
 {
-	connection->receiving = false;
+	connection->receiving = connection->pending = false;
 	if (result > 0) {
 		connection->fresh = connection->touched = true;
 		connection->end += (uint32_t)result;
@@ -220,14 +141,14 @@ static void receive_completed(struct fg_tcp *tcp, struct fg_tcp_connection *conn
 
 static void send_completed(struct fg_tcp *tcp, struct fg_tcp_connection *connection, int result)
 {
-	connection->sending = false;
+	connection->sending = connection->pending = false;
 	connection->send_ns = 0;
 	if (result > 0) {
 		connection->sent += (uint32_t)result;
 		if (connection->sent == connection->filled)
 			connection->sent = connection->filled = 0;
 	} else if (result != -EINTR && result != -EAGAIN && connection->phase != FG_TCP_DEAD) {
-		kill_connection(tcp, connection); /* the client has gone */
+		fg_tcp_end_kill(tcp, connection); /* the client has gone */
 	}
 	fg_tcp_pool_push(&tcp->pool, connection);
 }
@@ -236,17 +157,17 @@ void fg_tcp_complete(struct fg_tcp *tcp, const struct io_uring_cqe *cqe)
 {
 	uint32_t index = (uint32_t)cqe->user_data;
 
-	switch ((enum kind)(cqe->user_data >> 32)) {
-	case ACCEPT:
+	switch ((enum fg_tcp_kind)(cqe->user_data >> 32)) {
+	case FG_TCP_ACCEPT:
 		accept_completed(tcp, &tcp->listeners[index], cqe);
 		break;
-	case RECEIVE:
+	case FG_TCP_RECEIVE:
 		receive_completed(tcp, &tcp->pool.connections[index], cqe->res);
 		break;
-	case SEND:
+	case FG_TCP_SEND:
 		send_completed(tcp, &tcp->pool.connections[index], cqe->res);
 		break;
-	case CANCEL:
+	case FG_TCP_CANCEL:
 		break;
 	}
 }
@@ -273,7 +194,7 @@ static uint32_t take(struct fg_tcp *tcp, struct fg_tcp_connection *connection,
 		uint32_t slot = tcp->taken;
 
 		if (ret == -EPROTO)
-			stop(tcp, connection);
+			fg_tcp_end_stop(tcp, connection);
 		if (ret)
 			break;
 		fg_tcp_message_take(&tcp->pool, connection, &next,
@@ -288,31 +209,13 @@ static uint32_t take(struct fg_tcp *tcp, struct fg_tcp_connection *connection,
 	fg_stats_add(&tcp->stats->tcp_received, count);
 	connection->active_ns = now_ns;
 	connection->half_ns = 0;
-	connection->answered = true;
 	fg_tcp_pool_unlist(&tcp->pool, connection);
+	connection->answered = true;
 	fg_tcp_pool_list(&tcp->pool, connection);
 	return count;
 }
 
 /* ---- what a connection needs next ---- */
-
-static bool is_between(const struct fg_tcp_connection *connection)
-{
-	return connection->start == connection->end && !connection->filled && !connection->asked &&
-	       !connection->fresh;
-}
-
-static bool must_end(const struct fg_tcp *tcp, const struct fg_tcp_connection *connection,
-		     uint64_t now_ns)
-{
-	uint64_t idle_ns = now_ns - connection->active_ns;
-
-	if (!connection->active_ns || !is_between(connection))
-		return false;
-	if (tcp->finishing)
-		return connection->answered || idle_ns >= FIRST_NS;
-	return idle_ns >= (tcp->leaving ? tcp->leave_ns : FG_TCP_IDLE_NS);
-}
 
 /* Waits for the rest of a message, or for the next. */
 static void wait_for_more(struct fg_tcp *tcp, struct fg_tcp_connection *connection, uint64_t now_ns)
@@ -333,6 +236,16 @@ static void wait_for_more(struct fg_tcp *tcp, struct fg_tcp_connection *connecti
 	arm_receive(tcp, connection);
 }
 
+/* What came after the end is forgotten. */
+static void settle_ending(struct fg_tcp *tcp, struct fg_tcp_connection *connection)
+{
+	connection->start = connection->end = 0;
+	if (connection->eof)
+		fg_tcp_end_kill(tcp, connection);
+	else if (!connection->receiving)
+		arm_receive(tcp, connection);
+}
+
 /* No message of it is in the engine. */
 static void settle_open(struct fg_tcp *tcp, struct fg_tcp_connection *connection, uint64_t now_ns)
 {
@@ -351,31 +264,25 @@ static void settle_open(struct fg_tcp *tcp, struct fg_tcp_connection *connection
 		if (connection->filled)
 			return;
 		if (connection->start != connection->end)
-			refuse(tcp, connection); /* the end came in the middle of a message */
+			fg_tcp_end_refuse(tcp,
+					  connection); /* the end came in the middle of a message */
 		else
-			kill_connection(tcp, connection);
+			fg_tcp_end_kill(tcp, connection);
 		return;
 	}
-	if (must_end(tcp, connection, now_ns))
-		end_connection(tcp, connection, now_ns);
-	wait_for_more(tcp, connection, now_ns);
-}
-
-/* What came after the end is forgotten. */
-static void settle_ending(struct fg_tcp *tcp, struct fg_tcp_connection *connection)
-{
-	connection->start = connection->end = 0;
-	if (connection->eof)
-		kill_connection(tcp, connection);
-	else if (!connection->receiving)
-		arm_receive(tcp, connection);
+	if (fg_tcp_end_is_due(tcp, connection, now_ns)) {
+		fg_tcp_end_politely(tcp, connection, now_ns);
+		settle_ending(tcp, connection);
+	} else if (tcp->leaving < FG_TCP_PART || !connection->answered) {
+		wait_for_more(tcp, connection, now_ns);
+	}
 }
 
 /* Does all that is to be done for a connection now; doing it twice does no harm. */
 static void settle(struct fg_tcp *tcp, struct fg_tcp_connection *connection, uint64_t now_ns)
 {
 	if (connection->phase == FG_TCP_DEAD)
-		bury(tcp, connection);
+		fg_tcp_end_bury(tcp, connection);
 	if (connection->phase == FG_TCP_DEAD || connection->phase == FG_TCP_UNUSED)
 		return;
 	if (!connection->active_ns)
@@ -391,25 +298,6 @@ static void settle(struct fg_tcp *tcp, struct fg_tcp_connection *connection, uin
 }
 
 /* ---- time ---- */
-
-static bool is_over(uint64_t since_ns, uint64_t limit_ns, uint64_t now_ns)
-{
-	return since_ns && now_ns - since_ns >= limit_ns;
-}
-
-static void check_times(struct fg_tcp *tcp, struct fg_tcp_connection *connection, uint64_t now_ns)
-{
-	if (is_over(connection->half_ns, FG_TCP_STUCK_NS, now_ns) ||
-	    is_over(connection->send_ns, FG_TCP_STUCK_NS, now_ns))
-		refuse(tcp, connection);
-	else if (connection->phase == FG_TCP_ENDING &&
-		 is_over(connection->end_ns, FG_TCP_LINGER_NS, now_ns))
-		kill_connection(tcp, connection);
-	else if (connection->phase == FG_TCP_OPEN && must_end(tcp, connection, now_ns))
-		fg_tcp_pool_push(&tcp->pool, connection);
-	else if (is_between(connection) && is_over(connection->active_ns, FG_TCP_SLEEP_NS, now_ns))
-		fg_tcp_pool_give_back(&tcp->pool, connection);
-}
 
 /*
  * Ten times a second. Accepts are armed anew, because a connection that moves here from another
@@ -433,7 +321,7 @@ static void tick(struct fg_tcp *tcp, uint64_t now_ns)
 			continue;
 		left--;
 		if (connection->phase != FG_TCP_DEAD)
-			check_times(tcp, connection, now_ns);
+			fg_tcp_end_check(tcp, connection, now_ns);
 	}
 }
 
@@ -444,6 +332,7 @@ uint32_t fg_tcp_receive(struct fg_tcp *tcp, struct fg_message *messages, uint32_
 {
 	uint32_t count = 0, last;
 
+	tcp->looked_ahead = 0;
 	tick(tcp, now_ns);
 	last = tcp->pool.work.last;
 	if (tcp->started && !tcp->finishing)
@@ -460,13 +349,14 @@ uint32_t fg_tcp_receive(struct fg_tcp *tcp, struct fg_message *messages, uint32_
 		if (fg_tcp_pool_index(&tcp->pool, connection) == last)
 			break;
 	}
+	fg_tcp_end_make_room(tcp);
 	return count;
 }
 
 void fg_tcp_reply(struct fg_tcp *tcp, struct fg_message *const *messages, uint32_t count,
 		  uint64_t now_ns)
 {
-	uint16_t flags = tcp->leaving || tcp->finishing ? FG_WIRE_LEAVING : 0;
+	uint16_t flags = tcp->leaving ? FG_WIRE_LEAVING : 0;
 	uint32_t i;
 
 	for (i = 0; i < count; i++) {
@@ -480,24 +370,28 @@ void fg_tcp_reply(struct fg_tcp *tcp, struct fg_message *const *messages, uint32
 		if (messages[i]->length)
 			fg_tcp_message_put(&tcp->pool, connection, messages[i], flags);
 		else
-			stop(tcp, connection);
+			fg_tcp_end_stop(tcp, connection);
 	}
 	for (i = 0; i < count; i++)
 		settle(tcp, &tcp->pool.connections[(uint32_t)messages[i]->tag], now_ns);
 }
 
-void fg_tcp_leave(struct fg_tcp *tcp, bool leaving)
+/* What is to become of a connection is found out when it is looked at: so all are. */
+void fg_tcp_leave(struct fg_tcp *tcp, enum fg_tcp_leaving leaving)
 {
+	if (leaving == tcp->leaving)
+		return;
 	tcp->leaving = leaving;
+	for (uint32_t i = 0; i < tcp->pool.begun; i++)
+		if (tcp->pool.connections[i].phase == FG_TCP_OPEN)
+			fg_tcp_pool_push(&tcp->pool, &tcp->pool.connections[i]);
 }
 
 void fg_tcp_finish(struct fg_tcp *tcp)
 {
 	tcp->finishing = true;
 	cancel_accepts(tcp);
-	for (uint32_t i = 0; i < tcp->pool.begun; i++)
-		if (tcp->pool.connections[i].phase == FG_TCP_OPEN)
-			fg_tcp_pool_push(&tcp->pool, &tcp->pool.connections[i]);
+	fg_tcp_leave(tcp, FG_TCP_PART);
 }
 
 bool fg_tcp_finished(const struct fg_tcp *tcp)

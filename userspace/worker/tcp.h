@@ -13,14 +13,23 @@
  *     buffer: who does not read is not read from, and is closed after FG_TCP_STUCK_NS;
  *   - a message must be whole FG_TCP_STUCK_NS after its first byte;
  *   - of one connection at most FG_TCP_TURN messages are taken at a time, then it is others' turn;
- *   - when all connections are in use, a new one takes the place of the one that has been idle
- * longest. A length out of range and bytes that are not FGP close the connection, after the replies
- * that it was owed before.
+ *   - when all connections are in use, a new one takes another's place: of a newcomer, which never
+ *     made a request, the oldest first, when there are more than 1 + connections /
+ *     FG_TCP_NEWCOMERS of these, so that newcomers that say nothing drive out each other; else of
+ *     the one that has been idle longest.
+ * A length out of range and bytes that are not FGP close the connection, after the replies that it
+ * was owed before.
  *
  * A connection ends without anything being reset: the worker shuts down its sending side, reads
  * and forgets until the client closes too, for FG_TCP_LINGER_NS at most. A request that crosses
  * with that is not answered: the client sees the end between two replies, and asks again on another
  * connection.
+ *
+ * Parting (FG_TCP_PART) ends every connection, also one whose client never pauses. Requests that
+ * have been received whole are answered; nothing more is read for an answer. A message that is half
+ * there is not waited for, however slow its upload: the connection ends as above, and what still
+ * comes of it is read and forgotten. Only who has not been answered at all has FG_TCP_FIRST_NS,
+ * from its being accepted, for a first request to be whole.
  *
  * All buffers are mapped by fg_tcp_open; pages become resident when bytes come and are given back
  * when the connection ends or sleeps. Time is what the caller says it is. One thread only.
@@ -39,15 +48,32 @@
 
 #define FG_TCP_BATCH	 64  /* messages held at once */
 #define FG_TCP_TURN	 16  /* of them, of one connection */
-#define FG_TCP_SPARE	 256 /* connections that are ending, beside those that are in use */
+#define FG_TCP_SPARE	 256 /* connections that are ending, or for which room is made */
 #define FG_TCP_SQES	 256 /* room in the ring; more is submitted in between */
 #define FG_TCP_KINDS	 16  /* user_data >> 32 of our completions is this or more */
+#define FG_TCP_NEWCOMERS 16  /* that part of the connections is newcomers' */
 
 #define FG_TCP_IDLE_NS	 300000000000ull /* then an idle connection is closed */
 #define FG_TCP_STUCK_NS	 10000000000ull
 #define FG_TCP_LINGER_NS 1000000000ull
+#define FG_TCP_FIRST_NS	 20000000ull
 #define FG_TCP_SLEEP_NS	 5000000000ull /* idle that long: its pages go back */
 #define FG_TCP_TICK_NS	 100000000ull  /* timers are looked at that often */
+
+/* What becomes of connections; each does what those before it do. */
+enum fg_tcp_leaving {
+	FG_TCP_STAY = 0, /* they live */
+	FG_TCP_LEAVE,	 /* replies carry FG_WIRE_LEAVING; idle for leave_ms: ended */
+	FG_TCP_PART,	 /* each ends after the reply in flight, as above */
+};
+
+/* Of a completion: user_data is kind << 32 | index. */
+enum fg_tcp_kind {
+	FG_TCP_ACCEPT = FG_TCP_KINDS, /* of a listener */
+	FG_TCP_RECEIVE,		      /* of a connection */
+	FG_TCP_SEND,		      /* of a connection */
+	FG_TCP_CANCEL,
+};
 
 struct fg_tcp_config {
 	const int *listeners;	 /* listening sockets, nonblocking; stay the caller's */
@@ -74,9 +100,11 @@ struct fg_tcp {
 	uint32_t bounds[FG_TCP_BATCH]; /* [message]: bytes kept free for its reply */
 	uint32_t max_open, open;       /* connections in use, not ending */
 	uint32_t taken;		       /* messages in the area */
+	uint32_t looked_ahead;	       /* completions in the ring that are noted as `pending` */
 	uint32_t row_bytes;	       /* of the widest output row */
 	uint64_t leave_ns, tick_ns;
-	bool started, leaving, finishing;
+	enum fg_tcp_leaving leaving;
+	bool started, finishing;
 };
 
 /*
@@ -109,11 +137,11 @@ uint32_t fg_tcp_receive(struct fg_tcp *tcp, struct fg_message *messages, uint32_
 void fg_tcp_reply(struct fg_tcp *tcp, struct fg_message *const *messages, uint32_t count,
 		  uint64_t now_ns);
 
-/* While leaving (a draining worker), replies carry FG_WIRE_LEAVING, and connections that are idle
- * for leave_ms are ended. */
-void fg_tcp_leave(struct fg_tcp *tcp, bool leaving);
-/* The end: accepts no more, ends each connection after the reply in flight. Go on calling receive
- * and reply, until fg_tcp_finished, or for as long as there is patience. */
+/* From now on `leaving`, in either direction: connections that have not ended live on when it is
+ * FG_TCP_STAY again. Accepts stand all the time. Cheap when nothing changes. */
+void fg_tcp_leave(struct fg_tcp *tcp, enum fg_tcp_leaving leaving);
+/* The end: FG_TCP_PART, and accepts no more. Go on calling receive and reply, until
+ * fg_tcp_finished, or for as long as there is patience. */
 void fg_tcp_finish(struct fg_tcp *tcp);
 bool fg_tcp_finished(const struct fg_tcp *tcp);
 

@@ -27,6 +27,7 @@ int fg_tcp_pool_open(struct fg_tcp_pool *pool, uint32_t entries)
 		.entries = entries,
 		.free = FG_TCP_NONE,
 		.work = {FG_TCP_NONE, FG_TCP_NONE},
+		.newcomers = {FG_TCP_NONE, FG_TCP_NONE},
 		.idle = {FG_TCP_NONE, FG_TCP_NONE},
 	};
 	pool->connections = fg_tcp_pool_map(entries * sizeof(*pool->connections));
@@ -106,29 +107,39 @@ struct fg_tcp_connection *fg_tcp_pool_pop(struct fg_tcp_pool *pool)
 	return connection;
 }
 
+static struct fg_tcp_list *list_of(struct fg_tcp_pool *pool,
+				   const struct fg_tcp_connection *connection)
+{
+	return connection->answered ? &pool->idle : &pool->newcomers;
+}
+
 void fg_tcp_pool_list(struct fg_tcp_pool *pool, struct fg_tcp_connection *connection)
 {
+	struct fg_tcp_list *list = list_of(pool, connection);
 	uint32_t index = fg_tcp_pool_index(pool, connection);
 
-	connection->older = pool->idle.last;
+	connection->older = list->last;
 	connection->newer = FG_TCP_NONE;
 	if (connection->older == FG_TCP_NONE)
-		pool->idle.first = index;
+		list->first = index;
 	else
 		pool->connections[connection->older].newer = index;
-	pool->idle.last = index;
+	list->last = index;
+	pool->newcomer_count += !connection->answered;
 }
 
 void fg_tcp_pool_unlist(struct fg_tcp_pool *pool, struct fg_tcp_connection *connection)
 {
+	struct fg_tcp_list *list = list_of(pool, connection);
 	uint32_t older = connection->older, newer = connection->newer;
 
 	if (older == FG_TCP_NONE)
-		pool->idle.first = newer;
+		list->first = newer;
 	else
 		pool->connections[older].newer = newer;
 	if (newer == FG_TCP_NONE)
-		pool->idle.last = older;
+		list->last = older;
 	else
 		pool->connections[newer].older = older;
+	pool->newcomer_count -= !connection->answered;
 }

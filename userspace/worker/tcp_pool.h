@@ -27,6 +27,7 @@ struct fg_tcp_connection {
 	bool receiving, sending; /* in the kernel */
 	bool queued;		 /* in pool.work */
 	bool fresh;		 /* bytes came that have not been looked at */
+	bool pending;		 /* a completion of it waits in the ring (tcp_end.h) */
 	bool touched;		 /* its buffers have pages */
 	bool eof;		 /* the client sends no more */
 	bool stopped;		 /* nothing more is taken: ends when the replies are out */
@@ -36,7 +37,7 @@ struct fg_tcp_connection {
 	uint32_t asked;		 /* messages out in the engine ... */
 	uint32_t reserved;	 /* ... and bytes behind `filled` kept for their replies */
 	uint32_t next;		 /* in pool.work, or of the free ones */
-	uint32_t older, newer;	 /* in pool.idle */
+	uint32_t older, newer;	 /* in pool.newcomers or pool.idle */
 	uint64_t active_ns;	 /* of the last request, or accepted; 0: not looked at yet */
 	uint64_t arrived_ns;	 /* of the bytes last seen */
 	uint64_t half_ns;	 /* since when a message is half there; 0: it is not */
@@ -55,7 +56,9 @@ struct fg_tcp_pool {
 	uint32_t begun;		 /* connections[begun ..] were never used */
 	uint32_t free;		 /* the first that was used and is not now */
 	struct fg_tcp_list work; /* to be looked at, first come first served */
-	struct fg_tcp_list idle; /* the longest without a request first */
+	/* Those that are open: first the longest without a request, which newcomers never made. */
+	struct fg_tcp_list newcomers, idle;
+	uint32_t newcomer_count;
 };
 
 /* Maps memory for `entries` connections. 0 or -ENOMEM. */
@@ -69,13 +72,14 @@ void *fg_tcp_pool_map(size_t bytes);
 struct fg_tcp_connection *fg_tcp_pool_get(struct fg_tcp_pool *pool, int fd);
 /* Gives it back, in no list any more. */
 void fg_tcp_pool_put(struct fg_tcp_pool *pool, struct fg_tcp_connection *connection);
-/* Gives its pages back; its buffers must hold nothing of use. */
+/* Gives its pages back; its buffers must hold nothing of use, also nothing that the kernel put
+ * there and whose completion waits in the ring. */
 void fg_tcp_pool_give_back(struct fg_tcp_pool *pool, struct fg_tcp_connection *connection);
 
 /* The end of pool->work, unless it is in there; and its start (there must be one). */
 void fg_tcp_pool_push(struct fg_tcp_pool *pool, struct fg_tcp_connection *connection);
 struct fg_tcp_connection *fg_tcp_pool_pop(struct fg_tcp_pool *pool);
-/* Into pool->idle as the newest, and out of it. */
+/* Into pool->idle, or pool->newcomers if it is not `answered`, as the newest; and out of it. */
 void fg_tcp_pool_list(struct fg_tcp_pool *pool, struct fg_tcp_connection *connection);
 void fg_tcp_pool_unlist(struct fg_tcp_pool *pool, struct fg_tcp_connection *connection);
 

@@ -16,6 +16,7 @@
 #include "userspace/worker/engine.h"
 #include "userspace/worker/queue.h"
 #include "userspace/worker/shadow_run.h"
+#include "userspace/worker/turn.h"
 #include "userspace/worker/uring.h"
 
 #define SLEEP_NS     50000000ull /* an order is obeyed within this */
@@ -24,8 +25,6 @@
 #define STALL_NS     1000000000ull
 #define FINISH_NS    5000000000ull
 #define NAP_NS	     1000000ull
-#define DRAIN_RUN_NS 1000000ull /* a draining worker serves that long at most in one go ... */
-#define DRAIN_GAP_NS 1000000ull /* ... then leaves its CPU to its successor for that long */
 #define URING_BATCH  FG_URING_BUFFERS
 
 /* A mapped plan, not yet looked into. */
@@ -48,7 +47,7 @@ struct worker {
 	struct fg_queue queues[FG_MAX_QUEUES];
 	struct fg_message messages[URING_BATCH + FG_TCP_BATCH];
 	uint64_t last_request_ns, last_heartbeat_ns;
-	uint64_t woke_ns; /* end of the last sleep */
+	struct fg_turn turn;
 };
 
 /* ---- set-up ----------------------------------------------------------------------------- */
@@ -196,11 +195,23 @@ static void unmap_rings(const struct fg_worker_setup *setup)
 		for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++) {
 			const struct fg_dataplane_slot *other = &setup->dataplane->slots[slot];
 
-			if (slot == setup->slot || !other->open)
+			if (!other->open || (slot == setup->slot && !setup->generation->shadow))
 				continue;
 			unmap_ring(&other->xsks[queue].rx);
 			unmap_ring(&other->xsks[queue].tx);
 		}
+	}
+}
+
+/* A shadow answers nobody: frames are none of its business. */
+static void unmap_frames(const struct fg_worker_setup *setup)
+{
+	for (uint32_t queue = 0; queue < setup->dataplane->queues; queue++) {
+		const struct fg_umem *umem = &setup->dataplane->umems[queue];
+
+		unmap_ring(&umem->fill);
+		unmap_ring(&umem->completion);
+		munmap(umem->area, umem->map_bytes);
 	}
 }
 
@@ -214,6 +225,8 @@ static void unmap_others(const struct fg_worker_setup *setup)
 	if (!setup->generation->shadow)
 		fg_shadow_keep(setup->shadow, setup->slot);
 	unmap_rings(setup);
+	if (setup->generation->shadow)
+		unmap_frames(setup);
 	fg_steering_unmap(setup->dataplane->steering);
 	munmap(start, own - start);
 	if (end > after)
@@ -332,6 +345,11 @@ static void beat(struct worker *worker, uint64_t now_ns)
 	atomic_store_explicit(&worker->slot->work.heartbeat_ns, now_ns, memory_order_relaxed);
 }
 
+static bool is_urgent(const struct worker *worker)
+{
+	return atomic_load_explicit(&worker->slot->post.urgent, memory_order_relaxed);
+}
+
 /* Each to the transport it came by; one io_uring_enter sends all. */
 static void reply_uring(struct worker *worker)
 {
@@ -362,6 +380,7 @@ static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
 	do {
 		reply_uring(worker);
 		beat(worker, worker->engine.now_ns);
+		fg_turn_give_way(&worker->turn, is_urgent(worker));
 	} while (fg_engine_step(&worker->engine));
 	return count;
 }
@@ -412,22 +431,23 @@ static void sleep_until_woken(struct worker *worker)
 {
 	uint64_t now_ns;
 
-	fg_uring_wait(&worker->uring, must_send(worker) ? RESEND_NS : SLEEP_NS);
-	worker->woke_ns = now_ns = fg_clock_ns();
+	fg_turn_wait(&worker->turn, is_urgent(worker), &worker->uring,
+		     must_send(worker) ? RESEND_NS : SLEEP_NS);
+	now_ns = fg_clock_ns();
 	for (uint32_t i = 0; i < worker->queue_count; i++)
 		fg_queue_woke(&worker->queues[i], now_ns);
 }
 
-/* A draining worker runs before its successor on their CPU (fg_priority_urgent), which is right for
- * the odd request of an old flow. Flows that keep it busy get half of the CPU. */
-static void give_way(struct worker *worker, uint64_t now_ns)
+static enum fg_tcp_leaving tcp_leaving(enum fg_order order)
 {
-	const struct timespec gap = {.tv_nsec = DRAIN_GAP_NS};
-
-	if (now_ns - worker->woke_ns < DRAIN_RUN_NS)
-		return;
-	nanosleep(&gap, NULL);
-	worker->woke_ns = fg_clock_ns();
+	switch (order) {
+	case FG_ORDER_DRAIN:
+		return FG_TCP_LEAVE;
+	case FG_ORDER_KEEP:
+		return FG_TCP_PART;
+	default:
+		return FG_TCP_STAY;
+	}
 }
 
 /* Serves until the order is FINISH. */
@@ -441,16 +461,14 @@ static void serve_until_finish(struct worker *worker)
 
 		beat(worker, now_ns);
 		fg_watch_look(&worker->watch);
-		fg_tcp_leave(&worker->tcp, order == FG_ORDER_DRAIN);
-		if (serve(worker, now_ns)) {
-			if (order != FG_ORDER_SERVE)
-				give_way(worker, now_ns);
-			continue;
+		fg_tcp_leave(&worker->tcp, tcp_leaving(order));
+		if (!serve(worker, now_ns)) {
+			if (may_sleep(worker, order, now_ns))
+				sleep_until_woken(worker);
+			else
+				relax();
 		}
-		if (may_sleep(worker, order, now_ns))
-			sleep_until_woken(worker);
-		else
-			relax();
+		fg_turn_give_way(&worker->turn, is_urgent(worker));
 	}
 }
 
@@ -481,7 +499,8 @@ static void finish(struct worker *worker)
 		if (serve(worker, now_ns))
 			stall_ns = now_ns + STALL_NS;
 		else if (worker->uring.tcp) /* clients have a second to close */
-			fg_uring_wait(&worker->uring, NAP_NS);
+			fg_turn_wait(&worker->turn, is_urgent(worker), &worker->uring, NAP_NS);
+		fg_turn_give_way(&worker->turn, is_urgent(worker));
 	} while (!drained(worker) && now_ns < stall_ns && now_ns < end_ns);
 }
 
