@@ -18,6 +18,7 @@
 #define MAX_ENTRIES    2048
 #define MIN_ENTRIES    32
 #define RECEIVE_BUFFER (4 << 20)
+#define PORT_ATTEMPTS  10
 #define BUSY_ATTEMPTS  20
 #define BUSY_PAUSE_US  100000
 
@@ -156,9 +157,14 @@ static int bind_udp(const struct sockaddr_storage *address, bool share, int *res
  * tells. */
 static int check_port(const struct sockaddr_storage *address, struct fg_error *error)
 {
-	char text[64];
 	int fd, code = bind_udp(address, false, &fd);
+	char text[64];
 
+	/* The workers of a keeper that was killed a moment ago need one to die. */
+	for (int attempt = 0; code == -EADDRINUSE && attempt < PORT_ATTEMPTS; attempt++) {
+		usleep(BUSY_PAUSE_US);
+		code = bind_udp(address, false, &fd);
+	}
 	if (!code)
 		close(fd);
 	else

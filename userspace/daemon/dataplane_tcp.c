@@ -8,9 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BACKLOG	     4096 /* the kernel takes no more than net.core.somaxconn */
-#define OTHER_FILES  512  /* that a worker may have open beside connections */
-#define ONLY_SERVICE 0
+#define PORT_ATTEMPTS 10
+#define PORT_PAUSE_US 100000
+#define BACKLOG	      4096 /* the kernel takes no more than net.core.somaxconn */
+#define OTHER_FILES   512  /* that a worker may have open beside connections */
+#define ONLY_SERVICE  0
 
 static int bind_tcp(const struct sockaddr_storage *address, bool share, int *result)
 {
@@ -54,6 +56,11 @@ static int check_port(const struct sockaddr_storage *address, struct fg_error *e
 {
 	int fd, code = bind_tcp(address, false, &fd);
 
+	/* As for UDP: a killed gateway's workers are dying. */
+	for (int attempt = 0; code == -EADDRINUSE && attempt < PORT_ATTEMPTS; attempt++) {
+		usleep(PORT_PAUSE_US);
+		code = bind_tcp(address, false, &fd);
+	}
 	if (code)
 		return explain(address, code, error);
 	close(fd);
