@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Cutovers under an open load of half the measured capacity: UDP (AF_XDP) and TCP, whole and by steps.
 
-    make bench-cutover                 CUTOVERS=20 make bench-cutover: fewer
+    make bench-cutover        CUTOVERS=20: fewer; PARTS=udp,tcp,kept,large,others: some of it
 
 The load tool sees the flips in the replies and takes the percentiles within 100 ms around each
 (50 ms before, 50 ms after the first reply of the new generation) and of all the rest. The
@@ -28,6 +28,7 @@ from report import harness, row
 import mlp  # noqa: E402  (tests/e2e, as harness)
 
 CUTOVERS = int(os.environ.get("CUTOVERS", "100"))
+PARTS = os.environ.get("PARTS", "udp,tcp,kept,large,others").split(",")
 EVERY_S = 0.6
 LIMIT_RATE = 400000
 FLOWS, FLOW_REQUESTS = 64, 200
@@ -349,48 +350,77 @@ def reuseport(net, folder, cpu, count):
             echo.stop()
 
 
+def ease_ports(net):
+    """The client opens hundreds of connections a second: old ones in TIME_WAIT must not use up its
+    ports."""
+    for setting in ("net.ipv4.ip_local_port_range=1024 65535", "net.ipv4.tcp_tw_reuse=1"):
+        harness.run(*net.command(net.cl, ["sysctl", "-qw", setting]))
+
+
+def whole(net, repository, options, loads):
+    """Cutovers and canaries, one transport after the other."""
+    rows = []
+    # Nothing is kept: each cutover packs and starts anew, and the load tool sees the new
+    # generation in the replies (but one that is flipped back to while it drains).
+    with harness.Gateway(net, repository, *options, "--listen-tcp",
+                         f"{harness.SERVER4}:{TCP_PORT}", mode="native", poll="busy") as gateway:
+        for name, load in loads:
+            most = load.capacity()
+            print(f"{name}: {most} requests a second; loading with half", flush=True)
+            rows.append(row(f"{name}: capacity", most, "req/s"))
+            rows += cutovers(name, gateway, load, most // 2, CUTOVERS)
+            print(f"{name}: canaries", flush=True)
+            rows += canaries(f"{name}, canary of 5 steps", gateway, load, most // 2, CUTOVERS)
+        return rows + phases_of_a_start(gateway)
+
+
+def kept(net, repository, options):
+    with harness.Gateway(net, repository, *options, "--keep", "60s", mode="native",
+                         poll="busy") as gateway:
+        gateway.verb("promote", "b", str(3 - gateway.live()["b"]))
+        return rollbacks(gateway, 10)
+
+
+def large(net, repository, cpu, load, folder):
+    print("a large model", flush=True)
+    with harness.Gateway(net, repository, "--cpus", str(cpu), "--flow-idle", "200ms",
+                         "--drain-deadline", "1s", mode="native", poll="busy") as gateway:
+        return while_a_large_model_loads(gateway, load, repository, folder, load.capacity() // 2)
+
+
+def others(net, folder, cpu):
+    rows = []
+    for run in (nginx, haproxy, reuseport):
+        print(run.__name__, flush=True)
+        if run != reuseport and not os.path.exists(f"{PROXIES}/usr/sbin/{run.__name__}"):
+            print(f"{run.__name__} is not there: tests/bench/setup_proxies.sh says why")
+            continue
+        rows += run(net, folder, cpu, min(CUTOVERS, 20))
+    return rows
+
+
 def main():
     cpu = max(os.sched_getaffinity(0))
     repository = harness.Repository()
     folder = tempfile.mkdtemp(prefix="fgt-cutover-")
+    options = ("--cpus", str(cpu), "--policy", "manual", "--flow-idle", "200ms",
+               "--drain-deadline", "1s")
     rows = []
     try:
         prepare(repository, folder)
         with harness.Net() as net:
-            udp = Load(net, folder, f"{harness.SERVER4}:{harness.PORT}")
-            tcp = Load(net, folder, f"tcp://{harness.SERVER4}:{TCP_PORT}")
-            options = ("--cpus", str(cpu), "--policy", "manual", "--flow-idle", "200ms",
-                       "--drain-deadline", "1s")
-            # Nothing is kept: each cutover starts a generation of a new number, which the load
-            # tool sees in the replies.
-            with harness.Gateway(net, repository, *options, "--listen-tcp",
-                                 f"{harness.SERVER4}:{TCP_PORT}", mode="native",
-                                 poll="busy") as gateway:
-                for name, load in (("UDP", udp), ("TCP", tcp)):
-                    most = load.capacity()
-                    print(f"{name}: {most} requests a second; loading with half", flush=True)
-                    rows.append(row(f"{name}: capacity", most, "req/s"))
-                    rows += cutovers(name, gateway, load, most // 2, CUTOVERS)
-                    print(f"{name}: canaries", flush=True)
-                    rows += canaries(f"{name}, canary of 5 steps", gateway, load, most // 2,
-                                     CUTOVERS)
-                rows += phases_of_a_start(gateway)
-            with harness.Gateway(net, repository, *options, "--keep", "60s", mode="native",
-                                 poll="busy") as gateway:
-                gateway.verb("promote", "b", str(3 - gateway.live()["b"]))
-                rows += rollbacks(gateway, 10)
-            with harness.Gateway(
-                    net, repository, "--cpus", str(cpu), "--flow-idle", "200ms",
-                    "--drain-deadline", "1s", mode="native", poll="busy") as gateway:
-                print("a large model", flush=True)
-                rows += while_a_large_model_loads(gateway, udp, repository, folder,
-                                                  udp.capacity() // 2)
-            for run in (nginx, haproxy, reuseport):
-                print(run.__name__, flush=True)
-                if run != reuseport and not os.path.exists(f"{PROXIES}/usr/sbin/{run.__name__}"):
-                    print(f"{run.__name__} is not there: tests/bench/setup_proxies.sh says why")
-                    continue
-                rows += run(net, folder, cpu, min(CUTOVERS, 20))
+            ease_ports(net)
+            loads = {"UDP": Load(net, folder, f"{harness.SERVER4}:{harness.PORT}"),
+                     "TCP": Load(net, folder, f"tcp://{harness.SERVER4}:{TCP_PORT}")}
+            chosen = [(name, loads[name]) for name in loads if name.lower() in PARTS]
+            if chosen:
+                rows += whole(net, repository, options, chosen)
+            if "kept" in PARTS:
+                rows += kept(net, repository, options)
+            if "large" in PARTS:
+                rows += large(net, repository, cpu, loads["UDP"], folder)
+            if "others" in PARTS:
+                rows += others(net, folder, cpu)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.write("cutover", rows)
