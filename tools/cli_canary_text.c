@@ -192,6 +192,8 @@ void fg_cli_canary_print(const json_t *canary, FILE *out)
 			fg_cli_style(FG_CLI_PLAIN));
 	if (!is_under_way(canary))
 		return;
+	if (*fg_cli_printable(reason, sizeof(reason), fg_cli_text_of(canary, "waiting_for")))
+		fprintf(out, "  waiting for %s\n", reason);
 	print_bar(canary, out);
 	print_seen(canary, out);
 }

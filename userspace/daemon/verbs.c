@@ -207,13 +207,9 @@ static json_t *go_live(struct fg_control *control, struct fg_admin_request *requ
 	return await_live(control, request, now_ns);
 }
 
-static json_t *promote(struct fg_control *control, struct fg_admin_request *request,
-		       uint64_t now_ns)
+json_t *fg_verb_refused(const struct fg_control *control, const struct fg_admin_request *request,
+			int code)
 {
-	int code = fg_wanted_promote(&control->next, &control->repository.store,
-				     fg_control_rules(control, &control->next), request->model,
-				     request->version);
-
 	if (code == -EBUSY)
 		return fg_verb_busy(&control->next);
 	if (code == -EPERM)
@@ -221,8 +217,18 @@ static json_t *promote(struct fg_control *control, struct fg_admin_request *requ
 				      "version %" PRIu64 " of %s is not one that its policy names: "
 				      "change the configuration and reload",
 				      request->version, request->model);
+	return fg_verb_not_found(control, request);
+}
+
+static json_t *promote(struct fg_control *control, struct fg_admin_request *request,
+		       uint64_t now_ns)
+{
+	int code = fg_wanted_promote(&control->next, &control->repository.store,
+				     fg_control_rules(control, &control->next), request->model,
+				     request->version);
+
 	if (code)
-		return fg_verb_not_found(control, request);
+		return fg_verb_refused(control, request, code);
 	return go_live(control, request, now_ns);
 }
 

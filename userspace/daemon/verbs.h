@@ -44,6 +44,9 @@ json_t *fg_verb_flipped(const struct fg_rollout *rollout, const struct fg_admin_
 json_t *fg_verb_not_found(const struct fg_control *control, const struct fg_admin_request *request);
 /* What is under way, and how to end it. */
 json_t *fg_verb_busy(const struct fg_rollout *rollout);
+/* Why sched refused a choice of request's version: -EBUSY, -EPERM, else that it is not there. */
+json_t *fg_verb_refused(const struct fg_control *control, const struct fg_admin_request *request,
+			int code);
 /* The canary of request->model aborts: the reply once no table names it any more. */
 json_t *fg_verb_aborting(const struct fg_control *control, const struct fg_rollout *rollout,
 			 const struct fg_admin_request *request, uint64_t now_ns);

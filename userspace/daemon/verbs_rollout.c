@@ -20,18 +20,12 @@ static json_t *no_canary(const struct fg_rollout *rollout, const struct fg_admin
 static json_t *why_not(const struct fg_control *control, const struct fg_admin_request *request,
 		       int code)
 {
-	if (code == -EBUSY)
-		return fg_verb_busy(&control->next);
-	if (code == -EPERM)
-		return fg_admin_error("not_found",
-				      "version %" PRIu64 " of %s is not one that its policy names: "
-				      "change the configuration and reload",
-				      request->version, request->model);
-	if (fg_store_find(&control->repository.store, request->model) &&
+	if (code != -EBUSY && code != -EPERM &&
+	    fg_store_find(&control->repository.store, request->model) &&
 	    !fg_verb_live(&control->next, request))
 		return fg_admin_error("not_found", "model %s is not live: promote a version",
 				      request->model);
-	return fg_verb_not_found(control, request);
+	return fg_verb_refused(control, request, code);
 }
 
 /* ---- rollout ---- */
