@@ -118,6 +118,32 @@ static void test_old_files_are_complete_at_once(void **state)
 	assert_in_range(took_ms, 0, 150);
 }
 
+/* The wall clock went back an hour, or forward: files of the future become complete by standing
+ * still, and a copy that looks an hour old but goes on is another version with each change. */
+static void test_the_clock_is_stepped(void **state)
+{
+	const time_t now = time(NULL);
+	const struct timespec ahead[2] = {{now + 3600, 0}, {now + 3600, 0}};
+	const struct timespec behind[2] = {{now - 3600, 0}, {now - 3600, 0}};
+	char path[256];
+	uint64_t before;
+
+	(void)state;
+	path_of(path, sizeof(path), "digits/1");
+	make_version("digits", "1");
+	assert_int_equal(utimensat(AT_FDCWD, path, ahead, 0), 0);
+	watch(20);
+	assert_false(find("digits", 1)->complete);
+	wait_complete("digits", 1);
+	before = find("digits", 1)->fingerprint;
+	make_file("digits/1/model.onnx", "more of it");
+	assert_int_equal(utimensat(AT_FDCWD, path, behind, 0), 0);
+	watch(50);
+	assert_true(find("digits", 1)->fingerprint != before);
+	assert_false(find("digits", 1)->complete);
+	wait_complete("digits", 1);
+}
+
 static void test_a_slow_copy_is_not_complete(void **state)
 {
 	char content[64] = "";
@@ -351,6 +377,7 @@ int main(void)
 		ON_DISK(test_two_names_for_one_number),
 		ON_DISK(test_new_version_is_noticed_at_once),
 		ON_DISK(test_old_files_are_complete_at_once),
+		ON_DISK(test_the_clock_is_stepped),
 		ON_DISK(test_a_slow_copy_is_not_complete),
 		ON_DISK(test_another_file_counts),
 		ON_DISK(test_model_file_comes_late),
