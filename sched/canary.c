@@ -127,6 +127,11 @@ bool fg_canary_broken(const struct fg_canary_guards *guards, const struct fg_com
 	return text[0];
 }
 
+bool fg_canary_guarded(const struct fg_canary_guards *guards)
+{
+	return guards->error_rate > 0 || guards->p99 > 0 || guards->drift > 0;
+}
+
 bool fg_canary_judged(const struct fg_canary_guards *guards, const struct fg_comparison *seen)
 {
 	return seen->canary_requests + seen->canary_errors >= guards->min_requests &&
@@ -139,14 +144,6 @@ uint32_t fg_canary_weight(const struct fg_canary *canary)
 }
 
 /* ---- the operator ---- */
-
-static bool exists(const struct fg_rollout *rollout, const struct fg_store *store,
-		   const char *model, uint64_t version)
-{
-	const struct fg_store_version *found = fg_store_version(store, model, version);
-
-	return (found && found->complete) || fg_wanted_holder(rollout, model, version);
-}
 
 static const struct fg_rollout_entry *serving(const struct fg_rollout *rollout, const char *model)
 {
@@ -179,7 +176,7 @@ int fg_canary_begin(struct fg_rollout *rollout, const struct fg_store *store,
 
 	if (same_canary(canary, model, version))
 		return same_plan(&canary->plan, plan) ? 0 : -EBUSY;
-	if (!entry || !rule || !exists(rollout, store, model, version))
+	if (!entry || !rule || !fg_wanted_exists(rollout, store, model, version))
 		return -ENOENT;
 	if (!fg_wanted_named(rule, version))
 		return -EPERM;
@@ -285,7 +282,8 @@ int fg_shadow_begin(struct fg_rollout *rollout, const struct fg_store *store,
 	const struct fg_rollout_entry *entry = serving(rollout, model);
 	struct fg_shadow *shadow = &rollout->shadow;
 
-	if (!entry || !fg_rules_find(rules, model) || !exists(rollout, store, model, version))
+	if (!entry || !fg_rules_find(rules, model) ||
+	    !fg_wanted_exists(rollout, store, model, version))
 		return -ENOENT;
 	if (entry->version == version)
 		return -EALREADY;

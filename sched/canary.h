@@ -99,6 +99,8 @@ bool fg_shadow_active(const struct fg_shadow *shadow);
 /* 0, or -EINVAL with a text that names what is wrong: no steps, not upward, above WHOLE, guards. */
 int fg_canary_check(const struct fg_canary_plan *plan, const char **why);
 
+/* Any guard is set. */
+bool fg_canary_guarded(const struct fg_canary_guards *guards);
 /* Both sides answered enough to be judged. */
 bool fg_canary_judged(const struct fg_canary_guards *guards, const struct fg_comparison *seen);
 /* The weight of the present step. */

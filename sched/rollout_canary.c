@@ -126,13 +126,12 @@ static bool step_is_over(const struct fg_step *step)
 {
 	const struct fg_canary *canary = &step->rollout->canary;
 	const struct fg_canary_guards *guards = &canary->plan.guards;
-	bool guarded = guards->error_rate > 0 || guards->p99 > 0 || guards->drift > 0;
 
 	if (canary->phase == FG_CANARY_PAUSED)
 		return false;
 	if (step->now_ns - canary->step_ns + canary->held_ns < canary->plan.hold_ns)
 		return false;
-	return !guarded || fg_canary_judged(guards, seen_now(step));
+	return !fg_canary_guarded(guards) || fg_canary_judged(guards, seen_now(step));
 }
 
 /* One that could not be judged goes on until it can. */

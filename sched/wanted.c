@@ -447,8 +447,8 @@ void fg_wanted_forget(struct fg_rollout *rollout, const char *model, uint64_t ve
 		forget_failure(record, version);
 }
 
-static bool exists(const struct fg_rollout *rollout, const struct fg_store *store,
-		   const char *model, uint64_t version)
+bool fg_wanted_exists(const struct fg_rollout *rollout, const struct fg_store *store,
+		      const char *model, uint64_t version)
 {
 	const struct fg_store_version *found = fg_store_version(store, model, version);
 
@@ -480,7 +480,7 @@ int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store,
 	if (fg_canary_active(&rollout->canary) && !strcmp(rollout->canary.model, model) &&
 	    rollout->canary.version == version)
 		return fg_canary_finish(rollout, model);
-	if (!record || !rule || !exists(rollout, store, model, version))
+	if (!record || !rule || !fg_wanted_exists(rollout, store, model, version))
 		return -ENOENT;
 	if (!fg_wanted_named(rule, version))
 		return -EPERM;
@@ -524,7 +524,7 @@ int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
 	if (!target)
 		return -ENOENT;
 	*version = target;
-	if (!exists(rollout, store, model, target) || !fg_wanted_named(rule, target))
+	if (!fg_wanted_exists(rollout, store, model, target) || !fg_wanted_named(rule, target))
 		return -ESTALE;
 	make_way(rollout, model);
 	raise_seen(rollout, store, rules, record, target);

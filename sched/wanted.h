@@ -100,6 +100,10 @@ void fg_wanted_fail(struct fg_rollout *rollout, const char *model, uint64_t vers
 const struct fg_rollout_failure *fg_wanted_failure(const struct fg_rollout_model *model,
 						   uint64_t version, uint64_t fingerprint);
 
+/* Complete on disk, or held: an operator may ask for it. */
+bool fg_wanted_exists(const struct fg_rollout *rollout, const struct fg_store *store,
+		      const char *model, uint64_t version);
+
 /* It is to be tried once more. */
 void fg_wanted_forget(struct fg_rollout *rollout, const char *model, uint64_t version);
 

@@ -115,12 +115,11 @@ static json_t *report_waiting(const struct fg_control *control, const struct fg_
 	const struct fg_comparison *seen = &control->observed.comparison;
 	const struct fg_canary *canary = &rollout->canary;
 	const struct fg_canary_guards *guards = &canary->plan.guards;
-	bool guarded = guards->error_rate > 0 || guards->p99 > 0 || guards->drift > 0;
 	bool known = seen->epoch == rollout->watch;
 	char text[160];
 
-	if (canary->phase != FG_CANARY_RUNNING || !guarded || left_s(canary, now_ns) > 0 ||
-	    canary->step + 1 >= canary->plan.step_count ||
+	if (canary->phase != FG_CANARY_RUNNING || !fg_canary_guarded(guards) ||
+	    left_s(canary, now_ns) > 0 || canary->step + 1 >= canary->plan.step_count ||
 	    (known && fg_canary_judged(guards, seen)))
 		return json_null();
 	snprintf(text, sizeof(text),
