@@ -53,8 +53,11 @@ static int parse_line(struct csv *csv, const char *text, size_t length, struct f
 			break;
 		value = strtod(at, &rest);
 		if (rest == at || rest > end || !ends_cell(*rest))
-			return fg_error_set(error, -EINVAL, "line %zu, column %zu: not a number",
-					    csv->line, cols + 1);
+			return fg_error_set(error, -EINVAL, "line %zu, column %zu: %s", csv->line,
+					    cols + 1,
+					    *at == ',' || *at == ';'
+						    ? "empty: write nan for a missing value"
+						    : "not a number");
 		if (push(csv, value))
 			return fg_error_set(error, -ENOMEM, "line %zu: out of memory", csv->line);
 		cols++;
@@ -72,15 +75,53 @@ static int parse_line(struct csv *csv, const char *text, size_t length, struct f
 	return 0;
 }
 
-/* The first cell is not a number: a line with the names of the columns. */
-static bool is_names(const char *text)
+static bool is_number(const char *field, const char *end)
 {
 	char *rest;
 
-	while (is_blank(*text))
-		text++;
-	strtod(text, &rest);
-	return rest == text || !ends_cell(*rest);
+	strtod(field, &rest);
+	if (rest == field)
+		return false;
+	while (rest < end && is_blank(*rest))
+		rest++;
+	return rest == end;
+}
+
+/*
+ * A row of numbers that begins with an empty or a misspelt field is not a line of names: to skip it
+ * would give every answer the number of another row. Blanks separate fields only where nothing else
+ * does: "area 1,area 2" are two names.
+ */
+static bool has_only_names(const char *text, size_t length)
+{
+	const char *end = text + length, *next;
+	bool commas = memchr(text, ',', length) || memchr(text, ';', length);
+	bool named = false;
+
+	for (; text < end; text = next + 1) {
+		while (text < end && is_blank(*text))
+			text++;
+		for (next = text; next < end; next++)
+			if (*next == ',' || *next == ';' || (!commas && is_blank(*next)))
+				break;
+		if (is_number(text, next))
+			return false;
+		named |= next > text;
+	}
+	return named;
+}
+
+bool fg_csv_parse_header(const char *word, enum fg_csv_header *header)
+{
+	static const char *const words[] = {"auto", "yes", "no"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(word, words[i]))
+			continue;
+		*header = (enum fg_csv_header)i;
+		return true;
+	}
+	return false;
 }
 
 static bool is_empty(const char *text, size_t length)
@@ -92,10 +133,12 @@ static bool is_empty(const char *text, size_t length)
 	return length == 0 || *text == '#';
 }
 
-int fg_csv_parse(struct fg_matrix *matrix, const char *text, size_t length, struct fg_error *error)
+int fg_csv_parse(struct fg_matrix *matrix, const char *text, size_t length,
+		 enum fg_csv_header header, struct fg_error *error)
 {
 	struct csv csv = {.line = 0};
 	const char *end = text + length;
+	size_t names = 0;
 	bool first = true;
 	int code = 0;
 
@@ -105,7 +148,10 @@ int fg_csv_parse(struct fg_matrix *matrix, const char *text, size_t length, stru
 
 		csv.line++;
 		if (!is_empty(text, line)) {
-			if (!first || !is_names(text))
+			if (first && (header == FG_CSV_HEADER_YES ||
+				      (header == FG_CSV_HEADER_AUTO && has_only_names(text, line))))
+				names = csv.line;
+			else
 				code = parse_line(&csv, text, line, error);
 			first = false;
 		}
@@ -121,6 +167,7 @@ int fg_csv_parse(struct fg_matrix *matrix, const char *text, size_t length, stru
 				     .cols = (uint32_t)csv.cols,
 				     .dims = 2,
 				     .dtype = FG_DTYPE_F64,
+				     .names = names,
 				     .data = csv.values};
 	return 0;
 }

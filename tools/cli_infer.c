@@ -24,6 +24,8 @@ static const char help[] =
 	"them.\n"
 	"\n"
 	"  --input FILE     .npy, or text with one row per line; - is stdin\n"
+	"  --header H       is the first line of a text one of names? yes, no, or auto\n"
+	"                   (default): if no field of it is a number\n"
 	"  --rows A:B       only rows A up to, not including, B (from 0); A: and :B work too\n"
 	"  --version N      want this version; default: the one that is live\n"
 	"  --label NAME     want the version with this label instead, like stable or canary\n"
@@ -42,6 +44,7 @@ static const char help[] =
 
 struct infer {
 	const char *address, *input;
+	enum fg_csv_header header;
 	struct fg_client_request request; /* model, version, label, affinity, dtype, deadline */
 	struct fg_client_options options;
 	size_t first, last; /* rows [first, last) */
@@ -105,6 +108,7 @@ static int parse(const struct fg_cli_verb *verb, int argc, char **argv, struct i
 {
 	static const struct option options[] = {
 		{"input", required_argument, NULL, 'i'},
+		{"header", required_argument, NULL, 'H'},
 		{"rows", required_argument, NULL, 'r'},
 		{"version", required_argument, NULL, 'v'},
 		{"label", required_argument, NULL, 'l'},
@@ -123,6 +127,10 @@ static int parse(const struct fg_cli_verb *verb, int argc, char **argv, struct i
 			infer->input = optarg;
 		} else if (option == 'l') {
 			infer->request.label = optarg;
+		} else if (option == 'H') {
+			if (!fg_csv_parse_header(optarg, &infer->header))
+				code = fg_cli_usage(verb, "--header %s: want yes, no or auto",
+						    optarg);
 		} else if (option == 'r') {
 			code = parse_range(verb, optarg, infer);
 		} else if (option == 'd') {
@@ -156,7 +164,7 @@ static int read_rows(struct infer *infer)
 	struct fg_matrix *matrix = &infer->matrix;
 	struct fg_error error;
 
-	if (fg_matrix_read(matrix, infer->input, &error))
+	if (fg_matrix_read(matrix, infer->input, infer->header, &error))
 		return fg_cli_fail(FG_CLI_BAD_DATA, "%s", error.text);
 	if (fg_matrix_convert(matrix, (uint8_t)infer->request.dtype, &error))
 		return fg_cli_fail(FG_CLI_BAD_DATA, "%s: %s", infer->input, error.text);

@@ -18,6 +18,8 @@ static const char help[] =
 	"\n"
 	"What to send:\n"
 	"  --input FILE            .npy or text; request i sends row i modulo rows\n"
+	"  --header H              is the first line of a text one of names? yes, no, or auto\n"
+	"                          (default): if no field of it is a number\n"
 	"  --dtype T               f32 (default), or the file's own type: f64, f16, u8, i8\n"
 	"  --rows-per-request N    default 1\n"
 	"  --rate R                requests per second; default 1000\n"
@@ -67,6 +69,7 @@ struct command {
 	struct fg_load_config config;
 	const char *input, *labels, *trace;
 	const char *expects[FG_LOAD_MAX_EXPECTS]; /* files; their versions are in config */
+	enum fg_csv_header header;		  /* of all of them */
 	uint8_t dtype;
 	bool affinity, has_key;
 	uint64_t sockets, connections; /* 0: not said */
@@ -122,6 +125,7 @@ static int parse_time(const struct fg_cli_verb *verb, const char *option, const 
 
 enum {
 	OPT_INPUT = 256,
+	OPT_HEADER,
 	OPT_DTYPE,
 	OPT_ROWS,
 	OPT_RATE,
@@ -146,6 +150,7 @@ enum {
 
 static const struct option options[] = {
 	{"input", required_argument, NULL, OPT_INPUT},
+	{"header", required_argument, NULL, OPT_HEADER},
 	{"dtype", required_argument, NULL, OPT_DTYPE},
 	{"rows-per-request", required_argument, NULL, OPT_ROWS},
 	{"rate", required_argument, NULL, OPT_RATE},
@@ -221,6 +226,10 @@ static int parse_rest(const struct fg_cli_verb *verb, int option, const char *te
 	switch (option) {
 	case OPT_INPUT:
 		command->input = text;
+		return 0;
+	case OPT_HEADER:
+		if (!fg_csv_parse_header(text, &command->header))
+			return fg_cli_usage(verb, "--header %s: want yes, no or auto", text);
 		return 0;
 	case OPT_LABELS:
 		command->labels = text;
@@ -336,14 +345,16 @@ static int read_files(struct command *command)
 	struct fg_load_config *config = &command->config;
 	struct fg_error error;
 
-	if (fg_matrix_read(&config->input, command->input, &error))
+	if (fg_matrix_read(&config->input, command->input, command->header, &error))
 		return fg_cli_fail(FG_CLI_BAD_DATA, "%s", error.text);
 	if (fg_matrix_convert(&config->input, command->dtype, &error))
 		return fg_cli_fail(FG_CLI_BAD_DATA, "%s: %s", command->input, error.text);
 	for (uint32_t e = 0; e < config->expect_count; e++)
-		if (fg_matrix_read(&config->expects[e].outputs, command->expects[e], &error))
+		if (fg_matrix_read(&config->expects[e].outputs, command->expects[e],
+				   command->header, &error))
 			return fg_cli_fail(FG_CLI_BAD_DATA, "%s", error.text);
-	if (command->labels && fg_matrix_read(&config->labels, command->labels, &error))
+	if (command->labels &&
+	    fg_matrix_read(&config->labels, command->labels, command->header, &error))
 		return fg_cli_fail(FG_CLI_BAD_DATA, "%s", error.text);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,7 +41,8 @@ static int slurp(int fd, char **bytes, size_t *length, struct fg_error *error)
 	return fg_error_set(error, -ENOMEM, "%zu bytes and more do not fit in memory", *length);
 }
 
-int fg_matrix_read(struct fg_matrix *matrix, const char *path, struct fg_error *error)
+int fg_matrix_read(struct fg_matrix *matrix, const char *path, enum fg_csv_header header,
+		   struct fg_error *error)
 {
 	bool is_stdin = strcmp(path, "-") == 0;
 	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC), code;
@@ -54,9 +56,14 @@ int fg_matrix_read(struct fg_matrix *matrix, const char *path, struct fg_error *
 	if (!code && length >= 6 && memcmp(bytes, "\x93NUMPY", 6) == 0)
 		code = fg_npy_parse(matrix, bytes, length, &inner);
 	else if (!code)
-		code = fg_csv_parse(matrix, bytes, length, &inner);
+		code = fg_csv_parse(matrix, bytes, length, header, &inner);
 	if (code)
 		fg_error_set(error, code, "%s: %.200s", is_stdin ? "stdin" : path, inner.text);
+	else if (matrix->names && header == FG_CSV_HEADER_AUTO)
+		fprintf(stderr,
+			"flipgate: %s: line %zu holds names, not numbers, and is no row (--header "
+			"no: it is one)\n",
+			is_stdin ? "stdin" : path, matrix->names);
 	free(bytes);
 	if (!is_stdin)
 		close(fd);

@@ -49,6 +49,7 @@ int fg_npy_parse(struct fg_matrix *matrix, const void *bytes, size_t length, str
 			return fg_error_set(error, -EINVAL, "a row is too long");
 	if (npy.dims == 0 || npy.shape[0] == 0 || cols == 0)
 		return fg_error_set(error, -EINVAL, "want rows of numbers, this has none");
+	matrix->names = 0;
 	matrix->rows = npy.shape[0];
 	matrix->cols = (uint32_t)cols;
 	matrix->dims = npy.dims;

@@ -191,7 +191,7 @@ static int verify_all(const struct verify *verify, bool *good, struct fg_error *
 
 static int read_rows(struct fg_matrix *matrix, const char *path, struct fg_error *error)
 {
-	int result = fg_matrix_read(matrix, path, error);
+	int result = fg_matrix_read(matrix, path, FG_CSV_HEADER_AUTO, error);
 
 	return result ? result : fg_matrix_convert(matrix, FG_DTYPE_F32, error);
 }

@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 		return 0;
 	memcpy(text, bytes, length);
 	text[length] = 0;
-	if (fg_csv_parse(&matrix, text, length, &error) == 0)
+	if (fg_csv_parse(&matrix, text, length, FG_CSV_HEADER_AUTO, &error) == 0)
 		use(&matrix);
 	free(text);
 	return 0;

@@ -185,7 +185,7 @@ static void text_of_many_habits(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		if (fg_csv_parse(&matrix, texts[i], strlen(texts[i]), &error))
+		if (fg_csv_parse(&matrix, texts[i], strlen(texts[i]), FG_CSV_HEADER_AUTO, &error))
 			fail_msg("%s: %s", texts[i], error.text);
 		assert_int_equal(matrix.rows, 2);
 		assert_int_equal(matrix.cols, 3);
@@ -206,7 +206,12 @@ static void broken_text(void **state)
 		{"1,2\n3\n", "line 2: 1 numbers, the rows before have 2"},
 		{"1,2\n3,x\n", "line 2, column 2: not a number"},
 		{"1,2\n3,4x\n", "line 2, column 2: not a number"},
-		{"1,,2\n", "line 1, column 2: not a number"},
+		{"1,,2\n", "line 1, column 2: empty: write nan"},
+		{",2,3\n4,5,6\n", "line 1, column 1: empty: write nan"},
+		{" ;2\n3;4\n", "line 1, column 1: empty: write nan"},
+		{"1.2.3,4\n5,6\n", "line 1, column 1: not a number"},
+		{"id,1\n5,6\n", "line 1, column 1: not a number"},
+		{",,\n4,5,6\n", "line 1, column 1: empty: write nan"},
 		{"1,2,\n", "line 1: ends in a separator"},
 		{"1,2\nname,name\n", "line 2, column 1"},
 	};
@@ -217,11 +222,47 @@ static void broken_text(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		error.text[0] = 0;
 		assert_int_equal(fg_csv_parse(&matrix, cases[i].text, strlen(cases[i].text),
-					      &error),
+					      FG_CSV_HEADER_AUTO, &error),
 				 -EINVAL);
 		if (!strstr(error.text, cases[i].says))
 			fail_msg("%s: %s", cases[i].text, error.text);
 	}
+}
+
+/* "nan" is a name and a number: what the line is, is the user's to say. */
+static void a_line_of_names_is_skipped_when_told(void **state)
+{
+	static const struct {
+		const char *text;
+		enum fg_csv_header header;
+		size_t rows, names;
+	} cases[] = {
+		{"a,b\n1,2\n", FG_CSV_HEADER_AUTO, 1, 1},
+		{"# about\n,b\n1,2\n", FG_CSV_HEADER_AUTO, 1, 2},
+		{"area 1,area 2 \r\n1,2\n", FG_CSV_HEADER_AUTO, 1, 1},
+		{"area floor\n1 2\n", FG_CSV_HEADER_AUTO, 1, 1},
+		{"nan,inf\n1,2\n", FG_CSV_HEADER_AUTO, 2, 0},
+		{"nan,inf\n1,2\n", FG_CSV_HEADER_YES, 1, 1},
+		{"2019,2020\n1,2\n", FG_CSV_HEADER_YES, 1, 1},
+		{"2019,2020\n1,2\n", FG_CSV_HEADER_NO, 2, 0},
+	};
+	enum fg_csv_header header = FG_CSV_HEADER_AUTO;
+	struct fg_matrix matrix;
+	struct fg_error error;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if (fg_csv_parse(&matrix, cases[i].text, strlen(cases[i].text), cases[i].header,
+				 &error))
+			fail_msg("%s: %s", cases[i].text, error.text);
+		assert_int_equal(matrix.rows, cases[i].rows);
+		assert_int_equal(matrix.names, cases[i].names);
+		fg_matrix_free(&matrix);
+	}
+	assert_int_equal(fg_csv_parse(&matrix, "a,b\n1,2\n", 8, FG_CSV_HEADER_NO, &error), -EINVAL);
+	assert_true(fg_csv_parse_header("no", &header));
+	assert_int_equal(header, FG_CSV_HEADER_NO);
+	assert_false(fg_csv_parse_header("maybe", &header));
 }
 
 static void files_are_told_apart_by_content(void **state)
@@ -237,20 +278,20 @@ static void files_are_told_apart_by_content(void **state)
 	(void)state;
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, file.bytes, file.length), file.length);
-	assert_int_equal(fg_matrix_read(&matrix, path, &error), 0);
+	assert_int_equal(fg_matrix_read(&matrix, path, FG_CSV_HEADER_AUTO, &error), 0);
 	assert_true(fg_matrix_at(&matrix, 0, 1) == 9);
 	fg_matrix_free(&matrix);
 	assert_int_equal(ftruncate(fd, 0), 0);
 	assert_int_equal(pwrite(fd, "1 2 3", 5, 0), 5);
-	assert_int_equal(fg_matrix_read(&matrix, path, &error), 0);
+	assert_int_equal(fg_matrix_read(&matrix, path, FG_CSV_HEADER_AUTO, &error), 0);
 	assert_int_equal(matrix.cols, 3);
 	fg_matrix_free(&matrix);
 	assert_int_equal(ftruncate(fd, 0), 0);
-	assert_int_equal(fg_matrix_read(&matrix, path, &error), -EINVAL);
+	assert_int_equal(fg_matrix_read(&matrix, path, FG_CSV_HEADER_AUTO, &error), -EINVAL);
 	assert_non_null(strstr(error.text, path));
 	close(fd);
 	unlink(path);
-	assert_int_equal(fg_matrix_read(&matrix, path, &error), -ENOENT);
+	assert_int_equal(fg_matrix_read(&matrix, path, FG_CSV_HEADER_AUTO, &error), -ENOENT);
 	assert_non_null(strstr(error.text, path));
 }
 
@@ -263,6 +304,7 @@ int main(void)
 		cmocka_unit_test(every_cut_of_a_good_file_is_an_error),
 		cmocka_unit_test(text_of_many_habits),
 		cmocka_unit_test(broken_text),
+		cmocka_unit_test(a_line_of_names_is_skipped_when_told),
 		cmocka_unit_test(files_are_told_apart_by_content),
 	};
 
