@@ -55,6 +55,55 @@ static void test_rollout(void **state)
 	assert_int_equal(the_canary()->phase, FG_CANARY_DONE);
 }
 
+/* As status shows it, until the next call. */
+static const char *state_of(const char *model, uint64_t version)
+{
+	static char state[16];
+	json_t *models, *entry, *found;
+	size_t i, k;
+
+	state[0] = 0;
+	look();
+	models = fg_control_report_models(control, 16);
+	json_array_foreach(models, i, entry)
+	{
+		if (strcmp(json_string_value(json_object_get(entry, "model")), model))
+			continue;
+		json_array_foreach(json_object_get(entry, "versions"), k, found)
+		{
+			if ((uint64_t)json_integer_value(json_object_get(found, "version")) ==
+			    version)
+				snprintf(state, sizeof(state), "%s",
+					 json_string_value(json_object_get(found, "state")));
+		}
+	}
+	json_decref(models);
+	return state;
+}
+
+/* The candidate's generation holds the other models' versions as well: they go on being live. */
+static void test_states_of_other_models(void **state)
+{
+	(void)state;
+	world_version(world, "iris", 7, WORLD_GOOD);
+	world_run(world, 3000);
+	assert_string_equal(state_of("iris", 7), "live");
+	json_decref(finish(canary_of(2, 1000)));
+	assert_string_equal(state_of("digits", 1), "live");
+	assert_string_equal(state_of("digits", 2), "canary");
+	assert_string_equal(state_of("iris", 7), "live");
+	json_decref(ask(FG_ADMIN_PROMOTE, "digits", 2));
+	world_run(world, 50);
+	assert_string_equal(state_of("digits", 1), "kept");
+	assert_string_equal(state_of("digits", 2), "live");
+	assert_string_equal(state_of("iris", 7), "live");
+	json_decref(ask(FG_ADMIN_ROLLBACK, "digits", 0));
+	world_run(world, 50);
+	assert_string_equal(state_of("digits", 1), "live");
+	assert_string_equal(state_of("digits", 2), "kept");
+	assert_string_equal(state_of("iris", 7), "live");
+}
+
 /* No reply before the table was flipped that gives it flows. */
 static void test_no_reply_before_the_first_step(void **state)
 {
@@ -491,6 +540,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CANARY(test_rollout),
+		CANARY(test_states_of_other_models),
 		CANARY(test_no_reply_before_the_first_step),
 		CANARY(test_abort),
 		TOLD(test_rollback_of_a_canary),

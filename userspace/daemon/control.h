@@ -159,6 +159,8 @@ extern const struct fg_admin_ops fg_control_verbs;
 /* The reply to "status"; a new reference. At most `versions` versions of each model, the newest; 0:
  * also without the rules and the statuses that were never answered. */
 json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_t now_ns);
+/* Its part on models: [{"model","live","wanted","versions":[{"version","state",...}]}]. */
+json_t *fg_control_report_models(const struct fg_control *control, uint32_t versions);
 
 /* ---- report_rollout.c ---- */
 

@@ -200,18 +200,30 @@ static const struct fg_state_plan *find_plan(const struct fg_control *control, c
 	return NULL;
 }
 
-static const char *holder_state(const struct fg_rollout_generation *holder)
+/*
+ * What a version does for its model, if a generation holds it; NULL: none does. Several may: during
+ * a canary of one model, and while a drain lasts, the others' versions stand in two generations,
+ * and what counts is the one that serves.
+ */
+static const char *held_state(const struct fg_rollout *rollout, const char *model, uint64_t version)
 {
-	switch (holder->phase) {
-	case FG_GENERATION_LIVE:
-		return "live";
-	case FG_GENERATION_CANARY:
-		return "canary";
-	case FG_GENERATION_SHADOW:
-		return "shadow";
-	default:
-		return "kept";
+	static const struct {
+		enum fg_generation_phase phase;
+		const char *state;
+	} states[] = {
+		{FG_GENERATION_LIVE, "live"},
+		{FG_GENERATION_CANARY, "canary"},
+		{FG_GENERATION_SHADOW, "shadow"},
+	};
+	const struct fg_rollout_generation *generation;
+	uint32_t i;
+
+	for (i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		generation = fg_rollout_find(rollout, states[i].phase);
+		if (generation && fg_rollout_version(generation, model, version))
+			return states[i].state;
 	}
+	return fg_wanted_holder(rollout, model, version) ? "kept" : NULL;
 }
 
 /* What the live generation says of a version: is it the default, and its labels. */
@@ -228,7 +240,7 @@ static void add_names(json_t *report, const struct fg_rollout_generation *live, 
 static json_t *report_version(const struct fg_control *control, const char *model, uint64_t version)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
-	const struct fg_rollout_generation *holder = fg_wanted_holder(rollout, model, version);
+	const char *held = held_state(rollout, model, version);
 	const struct fg_state_plan *plan = find_plan(control, model, version);
 	const struct fg_store_version *found =
 		fg_store_version(&control->repository.store, model, version);
@@ -241,8 +253,8 @@ static json_t *report_version(const struct fg_control *control, const char *mode
 	for (i = 0; i < FG_ROLLOUT_MAX_MODELS && !failure; i++)
 		if (!strcmp(rollout->models[i].name, model))
 			failure = fg_wanted_failure(&rollout->models[i], version, 0);
-	if (holder)
-		state = holder_state(holder);
+	if (held)
+		state = held;
 	else if (failure)
 		state = "failed";
 	else if (phase == FG_PLAN_PACKING)
@@ -296,7 +308,7 @@ static json_t *report_versions(const struct fg_control *control, const char *mod
 	return list;
 }
 
-static json_t *report_models(const struct fg_control *control, uint32_t limit)
+json_t *fg_control_report_models(const struct fg_control *control, uint32_t limit)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
@@ -412,7 +424,7 @@ json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_
 		{"control", report_control(control)},
 		{"generations", report_generations(control, rollout, now_ns)},
 		{"workers", report_workers(control->state, !versions)},
-		{"models", report_models(control, versions)},
+		{"models", fg_control_report_models(control, versions)},
 		{"canary", fg_control_report_canary(control, now_ns)},
 		{"shadow", fg_control_report_shadow(control)},
 		{"reload", fg_control_report_reload(&rollout->trial)},
