@@ -50,6 +50,7 @@ int main(int argc, char **argv)
 		return EXIT_START;
 	}
 	fg_log_open("keeper", config.verbose);
+	fg_log_never_wait();
 	code = fg_keeper_run(&config, &error);
 	if (code)
 		fprintf(stderr, "flipgated: %s\n", error.text);

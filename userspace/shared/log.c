@@ -1,17 +1,60 @@
+#include "userspace/shared/log.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "userspace/shared/log.h"
 
 static const char *log_part = "flipgate";
 static bool log_verbose;
+static uint64_t log_lost; /* lines */
+static uint64_t log_told; /* of these: said so */
+static bool log_torn;	  /* the last one that was lost is there in part */
 
 void fg_log_open(const char *part, bool verbose)
 {
 	log_part = part;
 	log_verbose = verbose;
+	log_lost = log_told = 0; /* a fork inherits its parent's */
+	log_torn = false;
+}
+
+/* O_NONBLOCK belongs to the open file, which a shell or a service manager may share: so it is
+ * opened anew. */
+void fg_log_never_wait(void)
+{
+	struct stat info;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &info) || !(S_ISFIFO(info.st_mode) || S_ISCHR(info.st_mode)))
+		return;
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+}
+
+uint64_t fg_log_lost(void)
+{
+	return log_lost;
+}
+
+/* A send that must not wait has its own flag; what is no socket has it from fg_log_never_wait. */
+static bool write_line(const char *line, size_t length)
+{
+	ssize_t done = send(STDERR_FILENO, line, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (done < 0 && errno == ENOTSOCK)
+		done = write(STDERR_FILENO, line, length);
+	if (done == (ssize_t)length)
+		return true;
+	log_torn |= done > 0; /* a terminal takes what it has room for */
+	return false;
 }
 
 static size_t log_prefix(char *line, size_t size, enum fg_log_level level)
@@ -28,6 +71,21 @@ static size_t log_prefix(char *line, size_t size, enum fg_log_level level)
 				 ".%03ldZ level=%s part=%s event=", now.tv_nsec / 1000000,
 				 names[level], log_part);
 	return used;
+}
+
+static void tell_lost(void)
+{
+	char line[256];
+	size_t used = log_torn ? 1 : 0;
+
+	line[0] = '\n';
+	used += log_prefix(line + used, sizeof(line) - used, FG_LOG_WARN);
+	used += (size_t)snprintf(line + used, sizeof(line) - used, "log.lost lines=%llu\n",
+				 (unsigned long long)(log_lost - log_told));
+	if (!write_line(line, used))
+		return;
+	log_told = log_lost;
+	log_torn = false;
 }
 
 void fg_log(enum fg_log_level level, const char *format, ...)
@@ -51,9 +109,10 @@ void fg_log(enum fg_log_level level, const char *format, ...)
 		if ((unsigned char)line[i] < ' ' || (unsigned char)line[i] >= 0x7f)
 			line[i] = '?';
 	line[used++] = '\n';
-	/* A log line that cannot be written has nobody to be told. */
-	if (write(STDERR_FILENO, line, used) < 0)
-		errno = 0;
+	if (log_told != log_lost)
+		tell_lost();
+	if (!write_line(line, used))
+		log_lost++;
 	errno = saved;
 }
 
