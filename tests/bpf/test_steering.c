@@ -253,7 +253,60 @@ static void live_table_is_frozen(void **state)
 	close(fd);
 }
 
-/* Control died after the pin and before the update: nobody knows the live table, a flip heals. */
+static void remove_pin_dir(void)
+{
+	static const char *const names[] = {"live",	 "services",  "slots",	 "xsks",
+					    "socks_udp", "socks_tcp", "buckets", "acl",
+					    "counters",	 "table-0"};
+	const char *dir = fx.steering.config.pin_dir;
+	char path[512];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static uint32_t live_id(void)
+{
+	uint32_t key = 0, id = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(fx.steering.live, &key, &id), 0);
+	return id;
+}
+
+/* A rollback must not wait for somebody to make a directory. */
+static void flips_need_no_pins(void **state)
+{
+	static const uint16_t slots[] = {0};
+	struct fg_error error = {""};
+	struct fg_steering second;
+	struct fg_table got;
+	uint32_t before;
+	int fd;
+
+	(void)state;
+	fx_flip(&fx, slots, 1);
+	remove_pin_dir();
+	before = live_id();
+	fx_flip(&fx, slots, 1);
+	assert_int_not_equal(live_id(), before);
+	assert_int_equal(fg_steering_table(&fx.steering, 0, &got), -ENOENT);
+	assert_int_equal(fg_steering_fence(&fx.steering, 0), -ENOENT);
+	/* The keeper makes it again, and holds it against others. */
+	assert_int_equal(fg_steering_keep_pins(&fx.steering, &error), 1);
+	assert_int_equal(fg_steering_keep_pins(&fx.steering, &error), 0);
+	fd = pin("slots");
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(fg_steering_open(&second, &fx.steering.config, &error), -EBUSY);
+	fx_flip(&fx, slots, 1);
+	assert_int_equal(fg_steering_table(&fx.steering, 0, &got), 0);
+	assert_int_equal(fg_steering_fence(&fx.steering, 0), 0);
+}
+
+/* Control died between the update and the pin: nobody knows the live table, a flip heals. */
 static void half_a_flip(void **state)
 {
 	static const uint16_t slots[] = {0};
@@ -488,6 +541,7 @@ int main(void)
 		cmocka_unit_test(missing_capabilities_are_named),
 		TEST(closing_twice),
 		TEST(all_maps_are_pinned),
+		TEST(flips_need_no_pins),
 		TEST(tables_come_back),
 		TEST(live_table_is_frozen),
 		TEST(half_a_flip),

@@ -143,8 +143,9 @@ class Gateway:
     """A running flipgated; `with Gateway(net, repository) as gateway`."""
 
     def __init__(self, net, repository, *args, mode="native", listen=None, interface="gw0",
-                 ready=True, poll="adaptive"):
-        self.net, self.ready = net, ready
+                 ready=True, poll="adaptive", stderr=None):
+        """`stderr`: a descriptor to log to, instead of a file."""
+        self.net, self.ready, self.stderr = net, ready, stderr
         self.folder = tempfile.mkdtemp(prefix="fgt-run-")
         self.socket = os.path.join(self.folder, "control.sock")
         self.pins = f"/sys/fs/bpf/fgt-{os.getpid()}-{os.urandom(2).hex()}"
@@ -166,8 +167,9 @@ class Gateway:
     def __enter__(self):
         atexit.register(self.stop)
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(self.net.command(self.net.gw, self.argv), stderr=log,
-                                            stdout=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                self.net.command(self.net.gw, self.argv), stdout=log, stdin=subprocess.DEVNULL,
+                stderr=log if self.stderr is None else self.stderr)
         if self.ready:
             wait_for("the gateway to be ready", self.is_ready)
         return self

@@ -13,6 +13,8 @@
 #include "userspace/shared/clock.h"
 #include "userspace/shared/log.h"
 
+#define HEARTBEAT_MS 500
+
 enum { EVENT_ORDERS, EVENT_REPOSITORY, EVENT_ADMIN, EVENT_RELOAD };
 
 /* ---- privileges ---- */
@@ -99,7 +101,7 @@ static int timeout_ms(uint64_t due_ns, uint64_t now_ns)
 {
 	uint64_t ms = due_ns > now_ns ? (due_ns - now_ns + 999999) / 1000000 : 0;
 
-	return ms < 1000 ? (int)ms : 1000;
+	return ms < HEARTBEAT_MS ? (int)ms : HEARTBEAT_MS;
 }
 
 static bool done(struct fg_control *control)
@@ -151,6 +153,7 @@ static void loop(struct fg_control *control, int epoll)
 	uint64_t due_ns;
 
 	while (!done(control)) {
+		atomic_store(&control->state->control.heartbeat_ns, fg_clock_ns());
 		due_ns = round_once(control);
 		epoll_wait(epoll, events, 4, timeout_ms(due_ns, fg_clock_ns()));
 		if (!drain_pokes(control)) {

@@ -53,6 +53,7 @@ static int start(struct fg_control_child *child)
 	}
 	child->orders = pair[0];
 	child->pid = pid;
+	child->killed = false;
 	atomic_store(&boot->control_pid, pid);
 	return 0;
 }
@@ -181,14 +182,36 @@ void fg_control_child_ended(struct fg_control_child *child, int status)
 	go_back(child, text);
 }
 
+void fg_control_child_stopped(const struct fg_control_child *child)
+{
+	fg_log(FG_LOG_WARN, "control.stopped next=\"goes on\"");
+	kill(child->pid, SIGCONT);
+}
+
+/* In its loop it hangs for nothing but a flip's grace period. Before that it reads files. */
+static bool hangs(const struct fg_control_child *child, uint64_t now_ns)
+{
+	uint64_t beat_ns = atomic_load(&child->setup.state->control.heartbeat_ns);
+
+	if (!in_charge(child))
+		return now_ns >
+		       child->started_ns +
+			       (child->program >= 0 ? PROVEN_NS : FG_CONTROL_CHILD_START_NS);
+	return now_ns > beat_ns + FG_CONTROL_CHILD_HUNG_NS &&
+	       now_ns > child->started_ns + FG_CONTROL_CHILD_HUNG_NS;
+}
+
 bool fg_control_child_keep(struct fg_control_child *child)
 {
-	uint64_t age_ns = fg_clock_ns() - child->started_ns;
+	uint64_t now_ns = fg_clock_ns(), age_ns = now_ns - child->started_ns;
 
 	if (child->judging && in_charge(child))
 		judge(child, "");
-	if (child->pid && child->program >= 0 && age_ns > PROVEN_NS && !in_charge(child))
+	if (child->pid && !child->killed && hangs(child, now_ns)) {
+		fg_log(FG_LOG_WARN, "control.kill reason=\"it hangs\"");
 		kill(child->pid, SIGKILL);
+		child->killed = true;
+	}
 	if (!child->pid && age_ns >= RESTART_PAUSE_NS) {
 		if (start(child))
 			fg_log(FG_LOG_ERROR, "control.restart reason=\"%s\"", strerror(errno));

@@ -11,6 +11,9 @@
 #include "userspace/daemon/control.h"
 #include "userspace/daemon/orders.h"
 
+#define FG_CONTROL_CHILD_HUNG_NS  2000000000ull	 /* without a heartbeat for that long: killed */
+#define FG_CONTROL_CHILD_START_NS 10000000000ull /* or not in charge that long after its start */
+
 struct fg_control_child {
 	struct fg_control_setup
 		setup;	     /* what it is given; orders: the child's end, while forking */
@@ -19,6 +22,7 @@ struct fg_control_child {
 	int orders;	     /* our end of the pair; -1: none */
 	uint64_t started_ns; /* the last one */
 	int program;	     /* of an upgrade (takeover.h), -1: this program itself */
+	bool killed;	     /* it hung: it is about to end */
 	bool judging;	     /* an upgrade is under way: the program must take charge */
 };
 
@@ -36,8 +40,11 @@ bool fg_control_child_order(const struct fg_control_child *child, struct fg_orde
 
 /* It ended, as from waitpid. */
 void fg_control_child_ended(struct fg_control_child *child, int status);
-/* Now and then: starts it again when it is dead, but not in a tight loop; goes back to this program
- * when another one did not take charge. Returns true when it wants to be called again soon. */
+/* It was stopped (SIGSTOP), as from waitpid: it goes on at once. */
+void fg_control_child_stopped(const struct fg_control_child *child);
+/* Now and then, at least every 500 ms: kills it when it hangs; starts it again when it is dead, but
+ * not in a tight loop; goes back to this program when another one did not take charge. Returns true
+ * when it wants to be called again soon. */
 bool fg_control_child_keep(struct fg_control_child *child);
 /* FG_ORDERS_UPGRADE. What came of it is in the state page: boot.upgrades. */
 void fg_control_child_upgrade(struct fg_control_child *child, const char *path);

@@ -49,6 +49,7 @@ struct keeper {
 	int audit;    /* the audit log, until control has it */
 	int state_fd; /* memfd of the state page */
 	uint64_t tidied_ns;
+	bool pins_fail;	     /* the directory of pins could not be made again; was logged */
 	uint64_t stop_by_ns; /* 0: not stopping */
 };
 
@@ -206,7 +207,13 @@ static void reap_children(struct keeper *keeper)
 	int slot;
 
 	while (count < sizeof(ended) / sizeof(ended[0]) &&
-	       (ended[count].pid = waitpid(-1, &ended[count].status, WNOHANG)) > 0) {
+	       (ended[count].pid = waitpid(-1, &ended[count].status, WNOHANG | WUNTRACED)) > 0) {
+		if (WIFSTOPPED(ended[count].status)) {
+			/* A stopped worker is for control to judge, by its heartbeat. */
+			if (ended[count].pid == keeper->control.pid)
+				fg_control_child_stopped(&keeper->control);
+			continue;
+		}
 		slot = slot_of(keeper, ended[count++].pid);
 		if (slot >= 0)
 			fg_dataplane_unlock_slot(&keeper->dataplane, slot);
@@ -502,6 +509,20 @@ static bool finished(const struct keeper *keeper)
 	return keeper->stop_by_ns && (!any_worker(keeper) || fg_clock_ns() > keeper->stop_by_ns);
 }
 
+/* Somebody may have removed the directory. Flips do without it; people and tools that look do not.
+ */
+static void keep_pins(struct keeper *keeper)
+{
+	struct fg_error error = {""};
+	int code = fg_steering_keep_pins(&keeper->steering, &error);
+
+	if (code > 0)
+		fg_log(FG_LOG_WARN, "pins.again path=\"%s\"", keeper->config->pin_dir);
+	else if (code < 0 && !keeper->pins_fail)
+		fg_log(FG_LOG_WARN, "pins.gone reason=\"%s\" next=\"tries again\"", error.text);
+	keeper->pins_fail = code < 0;
+}
+
 /* What could not be taken back at once from a worker that ended, and the drops that only the
  * keeper's sockets know of. */
 static void tidy(struct keeper *keeper)
@@ -515,6 +536,8 @@ static void tidy(struct keeper *keeper)
 		if (!keeper->posts[slot].pid)
 			fg_dataplane_reclaim_slot(&keeper->dataplane, slot);
 	fg_dataplane_count_drops(&keeper->dataplane, &keeper->state->boot.drops);
+	atomic_store(&keeper->state->boot.log_lost, fg_log_lost());
+	keep_pins(keeper);
 }
 
 static void loop(struct keeper *keeper)
@@ -527,7 +550,7 @@ static void loop(struct keeper *keeper)
 			{.fd = keeper->control.orders, .events = POLLIN}, /* poll skips -1 */
 		};
 
-		poll(polls, 2, soon || keeper->stop_by_ns ? 50 : 1000);
+		poll(polls, 2, soon || keeper->stop_by_ns ? 50 : 500);
 		read_signals(keeper);
 		read_orders(keeper);
 		soon = fg_control_child_keep(&keeper->control);

@@ -2,6 +2,7 @@
 #include "userspace/daemon/control.h"
 #include "userspace/protocol/wire.h"
 #include "userspace/shared/clock.h"
+#include "userspace/shared/log.h"
 
 #define MAX_SHOWN (FG_STORE_MAX_VERSIONS + FG_ROLLOUT_MAX_GENERATIONS * FG_ROLLOUT_MAX_MODELS)
 
@@ -432,6 +433,9 @@ json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_
 				   : json_null()},
 		{"flips", report_flips(&rollout->flip)},
 		{"counters", report_counters(control->steering, &control->state->boot.drops)},
+		{"log",
+		 json_pack("{s:I}", "lost",
+			   (json_int_t)(count(&control->state->boot.log_lost) + fg_log_lost()))},
 		{"audit",
 		 json_pack("{s:o,s:I}", "path", fg_control_report_text(control->config->audit_log),
 			   "lost", (json_int_t)count(&control->state->control.audit_lost))},

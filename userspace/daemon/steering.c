@@ -247,6 +247,21 @@ int fg_steering_open(struct fg_steering *steering, const struct fg_steering_conf
 	return err;
 }
 
+int fg_steering_keep_pins(struct fg_steering *steering, struct fg_error *error)
+{
+	int pins, err;
+
+	if (fg_pins_there(steering->config.pin_dir, steering->pins))
+		return 0;
+	pins = fg_pins_open(steering->config.pin_dir, error);
+	if (pins < 0)
+		return pins;
+	close(steering->pins);
+	steering->pins = pins;
+	err = fg_pins_add(steering, error);
+	return err ? err : 1;
+}
+
 void fg_steering_unmap(struct fg_steering *steering)
 {
 	if (steering->slot_words)

@@ -67,6 +67,13 @@ void fg_steering_unmap(struct fg_steering *steering);
 int fg_steering_map(struct fg_steering *steering, struct fg_error *error);
 
 /*
+ * Where somebody removed pin_dir, or mounted over it: makes it again, with the lock and all pins
+ * but that of the live table, which comes with the next flip. Nothing else depends on the pins.
+ * Returns 1 when it did, 0 when all is in place; -errno as fg_steering_open. Keeper only.
+ */
+int fg_steering_keep_pins(struct fg_steering *steering, struct fg_error *error);
+
+/*
  * Attaches the XDP program to interface `ifindex` by a bpf_link, with driver support (native) or
  * on skbs. -EBUSY: *error names the program that is there already; -EOPNOTSUPP: the driver cannot.
  */
@@ -116,16 +123,17 @@ int fg_steering_set_slot(const struct fg_steering *steering, uint16_t slot, uint
 int fg_steering_get_slot(const struct fg_steering *steering, uint16_t slot, union fg_slot *value);
 
 /*
- * The flip: makes a new, frozen inner map of `table`, pins it as pin_dir/table-SERVICE and replaces
- * live[service] by it. When this returns no running program still sees the table before it (the
- * update waits for an RCU grace period).
+ * The flip: makes a new, frozen inner map of `table`, replaces live[service] by it and pins it as
+ * pin_dir/table-SERVICE. When this returns no running program still sees the table before it (the
+ * update waits for an RCU grace period). That it could not be pinned is no error: fg_steering_table
+ * and fg_steering_fence then say -ENOENT.
  * *flip_ns (may be NULL): time from the call of the one syscall to its return; *visible_at_ns:
  * CLOCK_MONOTONIC just before that call.
  */
 int fg_steering_flip(const struct fg_steering *steering, uint16_t service,
 		     const struct fg_table *table, uint64_t *flip_ns, uint64_t *visible_at_ns);
-/* Copies the table that is live; -ENOENT when the service never had one, or when a control process
- * died in the middle of a flip, so that nobody knows: flip again. */
+/* Copies the table that is live; -ENOENT when the service never had one, or when it has no pin, as
+ * where a control process died in the middle of a flip, so that nobody knows: flip again. */
 int fg_steering_table(const struct fg_steering *steering, uint16_t service, struct fg_table *table);
 /* Waits until no program that ran before the call still runs: puts the live table in again.
  * Errors as fg_steering_table. */

@@ -174,15 +174,16 @@ static int make_table(const struct fg_steering *steering, const struct fg_table 
 	return err;
 }
 
-static int pin_table(const struct fg_steering *steering, uint16_t service, int fd)
+/* The pin is for those who look, and for the next control process, which does without: a rollback
+ * must not depend on a directory. */
+static void pin_table(const struct fg_steering *steering, uint16_t service, int fd)
 {
 	char path[PATH_MAX];
 
 	if (!fg_pins_table_path(steering->config.pin_dir, service, path, sizeof(path)))
-		return -ENAMETOOLONG;
-	if (unlink(path) && errno != ENOENT)
-		return -errno;
-	return bpf_obj_pin(fd, path);
+		return;
+	unlink(path);
+	bpf_obj_pin(fd, path);
 }
 
 static uint64_t now_ns(void)
@@ -205,16 +206,14 @@ int fg_steering_flip(const struct fg_steering *steering, uint16_t service,
 	fd = make_table(steering, table);
 	if (fd < 0)
 		return fd;
-	err = pin_table(steering, service, fd);
-	if (err)
-		goto out;
 	started = now_ns();
 	err = bpf_map_update_elem(steering->live, &key, &fd, BPF_ANY);
 	if (flip_ns)
 		*flip_ns = now_ns() - started;
 	if (visible_at_ns)
 		*visible_at_ns = started;
-out:
+	if (!err)
+		pin_table(steering, service, fd);
 	close(fd);
 	return err;
 }

@@ -1,5 +1,6 @@
 #include "userspace/daemon/steering_pins.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -119,17 +120,26 @@ int fg_pins_add(const struct fg_steering *steering, struct fg_error *error)
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(pinned) / sizeof(pinned[0]); i++) {
-		struct bpf_map *map =
-			bpf_object__find_map_by_name(steering->ingress->obj, pinned[i]);
-		int err = !map						  ? -ENOENT
-			  : !pin_path(dir, pinned[i], path, sizeof(path)) ? -ENAMETOOLONG
-									  : bpf_map__pin(map, path);
+		int map = bpf_object__find_map_fd_by_name(steering->ingress->obj, pinned[i]);
+		int err = map < 0 ? map : 0;
 
+		/* Not bpf_map__pin: that takes what it once pinned for pinned. */
+		if (!err)
+			err = pin_path(dir, pinned[i], path, sizeof(path)) ? bpf_obj_pin(map, path)
+									   : -ENAMETOOLONG;
 		if (err)
 			return fg_error_set(error, err, "cannot pin map %s in %s: %s", pinned[i],
 					    dir, strerror(-err));
 	}
 	return 0;
+}
+
+bool fg_pins_there(const char *dir, int fd)
+{
+	struct stat there, ours;
+
+	return !stat(dir, &there) && !fstat(fd, &ours) && there.st_dev == ours.st_dev &&
+	       there.st_ino == ours.st_ino;
 }
 
 void fg_pins_remove(const char *dir)

@@ -2,6 +2,7 @@
 #ifndef FG_DAEMON_STEERING_PINS_H
 #define FG_DAEMON_STEERING_PINS_H
 
+#include <stdbool.h>
 #include "models/error.h"
 
 struct fg_steering;
@@ -15,6 +16,9 @@ int fg_pins_open(const char *dir, struct fg_error *error);
 
 /* Pins every map of the loaded ingress object under its own name. */
 int fg_pins_add(const struct fg_steering *steering, struct fg_error *error);
+
+/* Is `fd`, from fg_pins_open, still the directory that stands at `dir`? */
+bool fg_pins_there(const char *dir, int fd);
 
 /* Removes our pins and, if nothing else is in it, the directory. */
 void fg_pins_remove(const char *dir);

@@ -58,6 +58,7 @@ struct fg_state_boot {
 	_Atomic uint32_t reloads;  /* SIGHUPs: control reads the models' configuration again */
 	uint32_t layout;	   /* FG_STATE_LAYOUT: who takes over must mean the same */
 	struct fg_state_drops drops; /* every second */
+	_Atomic uint64_t log_lost;   /* lines that the keeper could not log; likewise */
 	char interface[16];
 	char mode_reason[256]; /* why a faster mode was not taken; empty if the first was */
 };
@@ -155,6 +156,7 @@ struct fg_state_slot {
 _Static_assert(sizeof(struct fg_state_slot) % 4096 == 0, "a slot's state is whole pages");
 
 struct fg_state_control {
+	_Atomic uint64_t heartbeat_ns; /* once in each round of its loop, and twice a second */
 	_Atomic uint32_t in_charge;    /* the one of boot.control_starts that has taken over */
 	_Atomic uint32_t rules_read;   /* 1: rules[] were filled, by the first one */
 	_Atomic uint32_t reloads_done; /* of boot.reloads: those that were acted on */
