@@ -63,7 +63,7 @@ int fg_golden_read_json(struct fg_golden *golden, const void *bytes, size_t size
 	int result;
 
 	if (!root)
-		return fg_error_set(error, -EINVAL, "line %d: %.120s", where.line, where.text);
+		return fg_error_set(error, -EINVAL, "line %d: %s", where.line, where.text);
 	result = read_side(golden, arena, root, true, error);
 	if (!result)
 		result = read_side(golden, arena, root, false, error);

@@ -17,7 +17,7 @@ static int load_json(struct fg_text text, const char *what, json_t **json, struc
 				    MAX_JSON_BYTES >> 20);
 	*json = json_loadb(text.at, text.length, JSON_REJECT_DUPLICATES, &where);
 	if (!*json)
-		return fg_error_set(error, -EINVAL, "%s: line %d, column %d: %.120s", what,
+		return fg_error_set(error, -EINVAL, "%s: line %d, column %d: %s", what,
 				    where.line, where.column, where.text);
 	return 0;
 }
@@ -179,7 +179,7 @@ static int load(struct fg_graph *graph, int dirfd, const char *name,
 	if (!result) {
 		result = parse(graph, bytes, size, &reason);
 		if (result)
-			fg_error_set(error, result, "%.60s: %.190s", name, reason.text);
+			fg_error_set(error, result, "%.60s: %s", name, reason.text);
 	}
 	fg_arena_free(&file);
 	return result;

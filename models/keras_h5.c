@@ -25,7 +25,7 @@ int fg_keras_h5_damaged(const struct fg_keras_h5 *h5, const char *what)
 
 	H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, reason.text);
 	H5Eclear2(H5E_DEFAULT);
-	return fg_error_set(h5->error, -EINVAL, "%.80s: damaged HDF5 (%.100s)", what, reason.text);
+	return fg_error_set(h5->error, -EINVAL, "%.80s: damaged HDF5 (%s)", what, reason.text);
 }
 
 int fg_keras_h5_no_memory(const struct fg_keras_h5 *h5)

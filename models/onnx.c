@@ -275,7 +275,7 @@ int fg_onnx_load(struct fg_graph *graph, int dirfd, const char *name, struct fg_
 	if (!result) {
 		result = fg_onnx_parse(graph, bytes, size, dirfd, &reason);
 		if (result)
-			fg_error_set(error, result, "%.60s: %.190s", name, reason.text);
+			fg_error_set(error, result, "%.60s: %s", name, reason.text);
 	}
 	if (result)
 		fg_arena_free(&file);

@@ -205,7 +205,7 @@ static int read_attributes(struct fg_onnx_parser *parser, struct fg_pb message,
 		result = fg_onnx_read_attribute(parser, child, attribute);
 		parser->error = error;
 		if (result) {
-			fg_node_error(node, error, "%.180s", reason.text);
+			fg_node_error(node, error, "%s", reason.text);
 			return result;
 		}
 		for (uint32_t i = 0; i < node->attribute_count; i++)

@@ -236,7 +236,7 @@ static int take_external(const struct raw_tensor *raw, struct fg_onnx_external *
 	int result = fg_onnx_external_read(external, raw->file, &file, &size, &reason);
 
 	if (result)
-		return fg_error_set(error, result, "%.60s: %.190s", raw->label, reason.text);
+		return fg_error_set(error, result, "%.60s: %s", raw->label, reason.text);
 	if (raw->has_length && raw->length != bytes)
 		return fg_error_set(error, -EINVAL,
 				    "%s: has %llu bytes of external data, its dimensions need %zu",

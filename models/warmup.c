@@ -220,7 +220,7 @@ static int take_record(struct batch *batch, const uint8_t *bytes, size_t length,
 static void skip(struct fg_warmup *warmup, uint32_t record, const struct fg_error *reason)
 {
 	if (warmup->skipped++ == 0)
-		fg_error_set(&warmup->note, 0, "record %u %.200s", record, reason->text);
+		fg_error_set(&warmup->note, 0, "record %u %s", record, reason->text);
 }
 
 /* Keeps the batch, or what there is room for. */
@@ -272,14 +272,14 @@ int fg_warmup_read(struct fg_warmup *warmup, const struct fg_plan *plan, const v
 					    FG_PLAN_MAX_WARMUP);
 		result = take_record(&batch, record, length, &reason);
 		if (result < 0)
-			return fg_error_set(error, result, FG_WARMUP_FILE ": record %u %.200s",
+			return fg_error_set(error, result, FG_WARMUP_FILE ": record %u %s",
 					    file.number, reason.text);
 		if (result)
 			skip(warmup, file.number, &reason);
 		else
 			keep(warmup, &batch);
 	}
-	return got ? fg_error_set(error, got, FG_WARMUP_FILE ": %.220s", reason.text) : 0;
+	return got ? fg_error_set(error, got, FG_WARMUP_FILE ": %s", reason.text) : 0;
 }
 
 /* ---- the file ---------------------------------------------------------------------------- */
@@ -309,5 +309,5 @@ int fg_warmup_load(int dirfd, struct fg_arena *arena, const void **bytes, size_t
 	result = fg_file_load(folder, FG_WARMUP_FILE, FG_WARMUP_MAX_BYTES, arena, bytes, size,
 			      &reason);
 	close(folder);
-	return result ? fg_error_set(error, result, FG_WARMUP_FOLDER "/%.230s", reason.text) : 0;
+	return result ? fg_error_set(error, result, FG_WARMUP_FOLDER "/%s", reason.text) : 0;
 }

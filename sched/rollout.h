@@ -30,7 +30,7 @@
 struct fg_store; /* sched/wanted.h: the versions on disk */
 
 #define FG_ROLLOUT_NAME_BYTES  FG_RULES_NAME_BYTES
-#define FG_ROLLOUT_ERROR_BYTES 192
+#define FG_ROLLOUT_ERROR_BYTES 512 /* as models/error.h has */
 #define FG_ROLLOUT_MAX_PLANS   64
 #define FG_ROLLOUT_MAX_MODELS  32 /* model versions of one generation */
 #define FG_ROLLOUT_MAX_WORKERS 16 /* workers of one generation */

@@ -32,7 +32,7 @@ void fg_step_trial_failed(struct fg_step *step, const char *model, uint64_t vers
 	fg_wanted_all(step->rollout, step->observed->store, fg_step_rules(step), &wanted);
 	if (!fg_wanted_has(step->rollout, &wanted, model, version))
 		return;
-	snprintf(text, sizeof(text), "model %s version %llu: %.120s", model,
+	snprintf(text, sizeof(text), "model %s version %llu: %.400s", model,
 		 (unsigned long long)version, error);
 	fg_rollout_refuse(step->rollout, text);
 }
@@ -65,7 +65,7 @@ static bool lacks(const struct fg_step *step, const struct fg_rules_model *rule,
 		failure = fg_wanted_failure(model, version, found->fingerprint);
 	if (found && found->complete && !failure)
 		return false;
-	snprintf(text, size, "model %s version %llu: %.100s", rule->name,
+	snprintf(text, size, "model %s version %llu: %.400s", rule->name,
 		 (unsigned long long)version,
 		 failure ? failure->error
 		 : found ? "is still being copied"

@@ -1,6 +1,7 @@
 #include "tools/cli_canary_text.h"
 
 #include <string.h>
+#include "models/error.h"
 #include "tools/cli_common.h"
 #include "tools/cli_json.h"
 #include "tools/cli_table.h"
@@ -172,7 +173,7 @@ static void print_seen(const json_t *canary, FILE *out)
 
 void fg_cli_canary_print(const json_t *canary, FILE *out)
 {
-	char left[16], hold[16], reason[256];
+	char left[16], hold[16], reason[FG_ERROR_BYTES];
 
 	fprintf(out, "  %s%s %lld%s beside %lld  %s%s%s", fg_cli_style(FG_CLI_BOLD),
 		fg_cli_text_of(canary, "model"), fg_cli_integer_of(canary, "version"),
@@ -203,7 +204,7 @@ char *fg_cli_canary_line(const json_t *canary, char *text, size_t room)
 	const char *model = fg_cli_text_of(canary, "model"),
 		   *phase = fg_cli_text_of(canary, "phase");
 	long long version = fg_cli_integer_of(canary, "version");
-	char hold[16], reason[256];
+	char hold[16], reason[FG_ERROR_BYTES];
 
 	fg_cli_printable(reason, sizeof(reason), fg_cli_text_of(canary, "reason"));
 	if (is_phase(canary, "running"))
@@ -224,7 +225,7 @@ char *fg_cli_canary_line(const json_t *canary, char *text, size_t room)
 void fg_cli_shadow_print(const json_t *shadow, FILE *out)
 {
 	double rows = fg_cli_number_of(shadow, "rows");
-	char count[32], live[16], own[16], reason[256];
+	char count[32], live[16], own[16], reason[FG_ERROR_BYTES];
 
 	fprintf(out, "  %s%s %lld%s  %s%s%s  %.4g%% of requests\n", fg_cli_style(FG_CLI_BOLD),
 		fg_cli_text_of(shadow, "model"), fg_cli_integer_of(shadow, "version"),

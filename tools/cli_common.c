@@ -5,8 +5,18 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
+
+unsigned int fg_cli_width(FILE *out)
+{
+	struct winsize size;
+
+	if (!isatty(fileno(out)))
+		return 0;
+	return ioctl(fileno(out), TIOCGWINSZ, &size) || size.ws_col < 20 ? 80 : size.ws_col;
+}
 
 /* C0, DEL, and C1 as UTF-8 has them: 0xc2 0x80 to 0xc2 0x9f. */
 static bool is_control(const unsigned char *at)
@@ -24,6 +34,25 @@ char *fg_cli_printable(char *text, size_t room, const char *from)
 	return text;
 }
 
+void fg_cli_wrap(FILE *out, unsigned int column, unsigned int indent, const char *text)
+{
+	unsigned int width = fg_cli_width(out);
+	size_t blanks, word;
+
+	for (; *text; text += blanks + word) {
+		blanks = strspn(text, " ");
+		word = strcspn(text + blanks, " ");
+		if (width && column > indent && column + blanks + word > width) {
+			fprintf(out, "\n%*s", (int)indent, "");
+			text += blanks;
+			blanks = 0;
+			column = indent;
+		}
+		fwrite(text, 1, blanks + word, out);
+		column += (unsigned int)(blanks + word);
+	}
+}
+
 int fg_cli_fail(enum fg_cli_exit code, const char *format, ...)
 {
 	char text[2048], printable[sizeof(text)];
@@ -32,7 +61,10 @@ int fg_cli_fail(enum fg_cli_exit code, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fprintf(stderr, "flipgate: %s\n", fg_cli_printable(printable, sizeof(printable), text));
+	fputs("flipgate: ", stderr);
+	fg_cli_wrap(stderr, sizeof("flipgate: ") - 1, 4,
+		    fg_cli_printable(printable, sizeof(printable), text));
+	fputc('\n', stderr);
 	return code;
 }
 

@@ -36,7 +36,14 @@ extern const struct fg_cli_verb fg_cli_infer, fg_cli_load, fg_cli_status, fg_cli
  * names in models) must not steer the terminal. Returns text. */
 char *fg_cli_printable(char *text, size_t room, const char *from);
 
-/* Prints "flipgate: ..." on stderr, control characters as '?', and returns `code`. */
+/* Columns of the terminal that `out` is; 0: it is none. */
+unsigned int fg_cli_width(FILE *out);
+
+/* Prints text that begins in `column` (from 0); on a terminal it breaks between words, and goes on
+ * in column `indent`. */
+void fg_cli_wrap(FILE *out, unsigned int column, unsigned int indent, const char *text);
+
+/* Prints "flipgate: ..." on stderr, wrapped, control characters as '?', and returns `code`. */
 __attribute__((format(printf, 2, 3))) int fg_cli_fail(enum fg_cli_exit code, const char *format,
 						      ...);
 

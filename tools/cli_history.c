@@ -2,6 +2,7 @@
 #include "tools/cli_common.h"
 
 #include <string.h>
+#include "models/error.h"
 #include "tools/cli_control.h"
 #include "tools/cli_json.h"
 #include "tools/cli_table.h"
@@ -54,7 +55,7 @@ static void change_of(const json_t *line, char *text, size_t room)
 static void add_line(struct fg_cli_table *table, const json_t *line)
 {
 	const char *result = fg_cli_text_of(line, "result");
-	char who[96], change[64], generation[32] = "", why[256];
+	char who[96], change[64], generation[32] = "", why[FG_ERROR_BYTES];
 
 	name_of(json_object_get(line, "who"), who, sizeof(who));
 	change_of(line, change, sizeof(change));

@@ -2,7 +2,6 @@
 #include "tools/cli_load.h"
 
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 #include "tools/cli_table.h"
 
@@ -162,13 +161,11 @@ struct chart {
 	double top;
 };
 
-static int terminal_columns(FILE *out)
+static int chart_columns(FILE *out)
 {
-	struct winsize size;
+	unsigned int width = fg_cli_width(out);
 
-	if (ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > LABEL_WIDTH + 30)
-		return size.ws_col;
-	return 80;
+	return width > LABEL_WIDTH + 30 ? (int)width : 80;
 }
 
 static void fill_chart(struct chart *chart, const json_t *report, int width)
@@ -230,7 +227,7 @@ static void print_chart(const json_t *report, FILE *out)
 
 	if (json_array_size(json_object_get(report, "timeline")) < 2)
 		return;
-	fill_chart(&chart, report, terminal_columns(out) - LABEL_WIDTH - 2);
+	fill_chart(&chart, report, chart_columns(out) - LABEL_WIDTH - 2);
 	if (chart.top <= 0)
 		return;
 	fprintf(out, "\n  %sp99 of each 100 ms%s\n", fg_cli_style(FG_CLI_BOLD),

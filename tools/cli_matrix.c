@@ -58,7 +58,7 @@ int fg_matrix_read(struct fg_matrix *matrix, const char *path, enum fg_csv_heade
 	else if (!code)
 		code = fg_csv_parse(matrix, bytes, length, header, &inner);
 	if (code)
-		fg_error_set(error, code, "%s: %.200s", is_stdin ? "stdin" : path, inner.text);
+		fg_error_set(error, code, "%s: %s", is_stdin ? "stdin" : path, inner.text);
 	else if (matrix->names && header == FG_CSV_HEADER_AUTO)
 		fprintf(stderr,
 			"flipgate: %s: line %zu holds names, not numbers, and is no row (--header "

@@ -84,7 +84,7 @@ static int packer_error(const char *name, int errors, int status, struct fg_erro
 	if (got > 0) {
 		text[got] = 0;
 		text[strcspn(text, "\n")] = 0;
-		return fg_error_set(error, -EINVAL, "%.100s: %.150s", name, text);
+		return fg_error_set(error, -EINVAL, "%.100s: %s", name, text);
 	}
 	if (WIFSIGNALED(status))
 		return fg_error_set(error, -EINVAL,

@@ -1,6 +1,7 @@
 #include "tools/cli_status_text.h"
 
 #include <string.h>
+#include "models/error.h"
 #include "tools/cli_canary_text.h"
 #include "tools/cli_json.h"
 #include "tools/cli_table.h"
@@ -244,7 +245,7 @@ static void add_version(struct fg_cli_table *table, const json_t *model, const j
 	long long number = fg_cli_integer_of(version, "version");
 	bool is_wanted = number == fg_cli_integer_of(model, "wanted") &&
 			 number != fg_cli_integer_of(model, "live");
-	char text[16], labels[128], error[256];
+	char text[16], labels[128], error[FG_ERROR_BYTES];
 
 	fg_cli_table_add(table, FG_CLI_BOLD, "%s", fg_cli_text_of(model, "model"));
 	fg_cli_table_add(table, FG_CLI_BOLD, "%lld%s", number,
@@ -366,14 +367,17 @@ static void print_notes(const json_t *reply, FILE *out)
 	const json_t *reload = json_object_get(reply, "reload");
 	const json_t *audit = json_object_get(reply, "audit");
 	const char *error = fg_cli_text_of(reload, "error");
-	char text[256];
+	char text[FG_ERROR_BYTES];
 
 	if (json_is_true(json_object_get(reload, "active")))
 		fprintf(out, "\n  %sa new configuration is being tried%s\n",
 			fg_cli_style(FG_CLI_CYAN), fg_cli_style(FG_CLI_PLAIN));
-	else if (*error)
-		fprintf(out, "\n  %sthe last reload was refused: %s%s\n", fg_cli_style(FG_CLI_RED),
-			fg_cli_printable(text, sizeof(text), error), fg_cli_style(FG_CLI_PLAIN));
+	else if (*error) {
+		fprintf(out, "\n  %sthe last reload was refused: ", fg_cli_style(FG_CLI_RED));
+		fg_cli_wrap(out, sizeof("  the last reload was refused: ") - 1, 4,
+			    fg_cli_printable(text, sizeof(text), error));
+		fprintf(out, "%s\n", fg_cli_style(FG_CLI_PLAIN));
+	}
 	if (fg_cli_integer_of(audit, "lost"))
 		fprintf(out, "\n  %saudit log %s: %lld lines could not be written%s\n",
 			fg_cli_style(FG_CLI_RED), fg_cli_text_of(audit, "path"),

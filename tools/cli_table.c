@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LAST_WIDTH  40 /* the last column goes on below itself if it is that wide ... */
+#define LAST_INDENT 6  /* ... else here */
+
 void fg_cli_table_begin(struct fg_cli_table *table, const char *const *names)
 {
 	memset(table, 0, sizeof(*table));
@@ -41,12 +44,22 @@ static int width_of(const char *text)
 	return width;
 }
 
+/* The last column, when it is left-aligned: `from` is where it begins. */
+static void print_last(FILE *out, const char *text, enum fg_cli_style style, unsigned int from)
+{
+	unsigned int width = fg_cli_width(out);
+
+	if (!*text)
+		return; /* no blanks at the end of a line */
+	fprintf(out, "  %s", style == FG_CLI_PLAIN ? "" : fg_cli_style(style));
+	fg_cli_wrap(out, from, from + LAST_WIDTH < width ? from : LAST_INDENT, text);
+	fputs(style == FG_CLI_PLAIN ? "" : fg_cli_style(FG_CLI_PLAIN), out);
+}
+
 static void print_cell(FILE *out, const char *text, enum fg_cli_style style, int width, bool right)
 {
 	int blanks = width > width_of(text) ? width - width_of(text) : 0;
 
-	if (width == 0 && !*text)
-		return; /* nothing in the last column: no blanks at the end of a line */
 	fprintf(out, "  %*s", right ? blanks : 0, "");
 	if (style == FG_CLI_PLAIN)
 		fputs(text, out);
@@ -57,6 +70,7 @@ static void print_cell(FILE *out, const char *text, enum fg_cli_style style, int
 
 void fg_cli_table_print(struct fg_cli_table *table, FILE *out)
 {
+	unsigned int last = table->columns - 1, from = 0;
 	int widths[FG_CLI_TABLE_COLUMNS];
 
 	for (unsigned c = 0; c < table->columns; c++) {
@@ -64,12 +78,15 @@ void fg_cli_table_print(struct fg_cli_table *table, FILE *out)
 		for (size_t i = c; i < table->count; i += table->columns)
 			if (width_of(table->cells[i].text) > widths[c])
 				widths[c] = width_of(table->cells[i].text);
+		from += c < last ? 2 + (unsigned int)widths[c] : 2;
 	}
 	for (unsigned c = 0; c < table->columns; c++) {
 		bool right = table->names[c][0] == '>';
 
-		print_cell(out, table->names[c] + right, FG_CLI_DIM,
-			   c + 1 < table->columns || right ? widths[c] : 0, right);
+		if (c == last && !right)
+			print_last(out, table->names[c], FG_CLI_DIM, from);
+		else
+			print_cell(out, table->names[c] + right, FG_CLI_DIM, widths[c], right);
 	}
 	for (size_t i = 0; i < table->count; i++) {
 		unsigned c = (unsigned)(i % table->columns);
@@ -77,8 +94,11 @@ void fg_cli_table_print(struct fg_cli_table *table, FILE *out)
 
 		if (c == 0)
 			fputc('\n', out);
-		print_cell(out, table->cells[i].text, table->cells[i].style,
-			   c + 1 < table->columns || right ? widths[c] : 0, right);
+		if (c == last && !right)
+			print_last(out, table->cells[i].text, table->cells[i].style, from);
+		else
+			print_cell(out, table->cells[i].text, table->cells[i].style, widths[c],
+				   right);
 		free(table->cells[i].text);
 	}
 	fputc('\n', out);

@@ -26,7 +26,8 @@ void fg_cli_table_begin(struct fg_cli_table *table, const char *const *names);
 __attribute__((format(printf, 3, 4))) void
 fg_cli_table_add(struct fg_cli_table *table, enum fg_cli_style style, const char *format, ...);
 
-/* Prints names and rows, indented by two blanks, and frees the cells. */
+/* Prints names and rows, indented by two blanks, and frees the cells. On a terminal a last column
+ * that is too long goes on in the next line. */
 void fg_cli_table_print(struct fg_cli_table *table, FILE *out);
 
 /* "1,234,567". `text` has room for 32. Returns text. */

@@ -95,16 +95,14 @@ struct options {
 /* Reports one line and returns `status`. */
 static int fail(const struct options *options, int status, const struct fg_error *error)
 {
-	char line[512];
-	int length = snprintf(line, sizeof(line), "%s%s%s\n", options->name ? options->name : "",
-			      options->name ? ": " : "", error->text);
+	struct fg_error line;
 
-	if (length >= (int)sizeof(line))
-		length = sizeof(line) - 1;
-	fprintf(stderr, "flipgate-pack: %s", line);
+	fg_error_set(&line, 0, "%s%s%s", options->name ? options->name : "",
+		     options->name ? ": " : "", error->text);
+	fprintf(stderr, "flipgate-pack: %s\n", line.text);
 	/* Nobody is left to tell when this fails: the exit status still says what it was. */
-	if (options->error_fd >= 0 && write(options->error_fd, line, (size_t)length) < 0)
-		return status;
+	if (options->error_fd >= 0)
+		dprintf(options->error_fd, "%s\n", line.text);
 	return status;
 }
 
@@ -130,7 +128,7 @@ static int read_settings(json_t *root, struct options *options, struct fg_error 
 	if (json_unpack_ex(root, &where, JSON_STRICT, "{s?s, s?F}", "weights", &weights,
 			   "max_error", &max_error))
 		return fg_error_set(error, -EINVAL,
-				    SETTINGS_FILE ": %.120s; it holds {\"weights\": \"int8\", "
+				    SETTINGS_FILE ": %s; it holds {\"weights\": \"int8\", "
 						  "\"max_error\": 0.02} or a part of it",
 				    where.text);
 	if (weights && !options->has_weights && find_format(weights, &options->compile.weights))
@@ -161,7 +159,7 @@ static int load_settings(struct options *options, struct fg_arena *arena, struct
 		return result == -ENOENT ? 0 : result;
 	root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &where);
 	if (!root)
-		return fg_error_set(error, -EINVAL, SETTINGS_FILE ": line %d: %.120s", where.line,
+		return fg_error_set(error, -EINVAL, SETTINGS_FILE ": line %d: %s", where.line,
 				    where.text);
 	result = read_settings(root, options, error);
 	json_decref(root);
@@ -328,7 +326,7 @@ static void tell_warmup(const struct options *options, const struct fg_warmup *w
 				   "; %llu more rows are too many",
 				   (unsigned long long)warmup->rows_left);
 	if (warmup->skipped)
-		snprintf(line + length, sizeof(line) - (size_t)length, "; %u skipped: %.200s",
+		snprintf(line + length, sizeof(line) - (size_t)length, "; %u skipped: %s",
 			 warmup->skipped, warmup->note.text);
 	fprintf(stderr, "flipgate-pack: %s\n", line);
 }

@@ -111,7 +111,7 @@ int fg_config_load_file(struct fg_config *config, const char *path, struct fg_er
 	make_schema(&schema);
 	status = cyaml_load_file(path, &cyaml, &schema.top, (cyaml_data_t **)&file, NULL);
 	if (status != CYAML_OK)
-		return fg_error_set(error, -EINVAL, "%.60s: %.180s", path,
+		return fg_error_set(error, -EINVAL, "%.60s: %s", path,
 				    detail.text[0] ? detail.text : cyaml_strerror(status));
 	if (!file)
 		return 0; /* an empty file says nothing */

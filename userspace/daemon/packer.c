@@ -182,7 +182,7 @@ static void finish(struct fg_packer *packer, uint32_t plan, int status)
 {
 	struct fg_state_plan *record = &packer->state->plans[plan];
 	int memfd = packer->jobs[plan].memfd;
-	char text[256];
+	char text[FG_ERROR_BYTES];
 	struct stat info;
 
 	if (!WIFEXITED(status) || WEXITSTATUS(status)) {

@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "bpf/abi.h"
+#include "models/error.h"
 #include "sched/distribution.h"
 #include "sched/rollout.h"
 #include "userspace/protocol/wire.h"
@@ -67,11 +68,11 @@ struct fg_state_plan {
 	_Atomic uint32_t phase; /* enum fg_plan_phase; announces the rest */
 	char model[FG_NAME_BYTES];
 	uint64_t version;
-	uint64_t fingerprint; /* of the version's files when it was packed */
-	uint64_t bytes;	      /* of the sealed plan */
-	uint64_t pack_ns;     /* wall time of the packer */
-	int32_t packer_pid;   /* while PACKING */
-	char error[256];      /* FAILED: why */
+	uint64_t fingerprint;	    /* of the version's files when it was packed */
+	uint64_t bytes;		    /* of the sealed plan */
+	uint64_t pack_ns;	    /* wall time of the packer */
+	int32_t packer_pid;	    /* while PACKING */
+	char error[FG_ERROR_BYTES]; /* FAILED: why */
 };
 
 /* The keeper's word on a slot. */
@@ -142,7 +143,7 @@ struct fg_state_work {
 	uint64_t ready_ns;
 	uint64_t own_bytes; /* private resident memory at READY, from smaps_rollup */
 	struct fg_stats stats;
-	char error[256];
+	char error[FG_ERROR_BYTES];
 };
 
 /* Whole pages, so that a worker keeps its own mapped and no other. */
@@ -154,6 +155,8 @@ struct fg_state_slot {
 	struct fg_state_seen seen __attribute__((aligned(4096)));
 } __attribute__((aligned(4096)));
 _Static_assert(sizeof(struct fg_state_slot) % 4096 == 0, "a slot's state is whole pages");
+
+_Static_assert(FG_ROLLOUT_ERROR_BYTES >= FG_ERROR_BYTES, "a reason is kept whole");
 
 struct fg_state_control {
 	_Atomic uint64_t heartbeat_ns; /* once in each round of its loop, and twice a second */

@@ -93,7 +93,7 @@ static int open_models(struct worker *worker, struct fg_error *error)
 					&why);
 
 		if (code)
-			return fg_error_set(error, code, "%s version %llu: %.180s", entry->model,
+			return fg_error_set(error, code, "%s version %llu: %s", entry->model,
 					    (unsigned long long)entry->version, why.text);
 	}
 	return fg_engine_open(&worker->engine, generation->entries, generation->entry_count, plans,
