@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,14 +37,20 @@ static FILE *open_terminal(unsigned short columns, int *screen)
 	return fdopen(terminal, "w");
 }
 
+/* The terminal's driver hands over what was written when it has time to. */
 static void expect(FILE *terminal, int screen, const char *wanted)
 {
+	struct pollfd poller = {.fd = screen, .events = POLLIN};
 	char text[1024];
-	ssize_t length;
+	size_t length = 0;
+	ssize_t got;
 
 	fflush(terminal);
-	length = read(screen, text, sizeof(text) - 1);
-	assert_true(length > 0);
+	while (length < strlen(wanted) && poll(&poller, 1, 2000) > 0) {
+		got = read(screen, text + length, sizeof(text) - 1 - length);
+		assert_true(got > 0);
+		length += (size_t)got;
+	}
 	text[length] = 0;
 	assert_string_equal(text, wanted);
 	fclose(terminal);

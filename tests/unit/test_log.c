@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 #include <unistd.h>
 #include "userspace/shared/log.h"
 
-#define LINES 20000 /* more than any pipe, socket or terminal holds */
+#define DRY_MS 200   /* a terminal's driver hands over when it has time to */
+#define LINES  20000 /* more than any pipe, socket or terminal holds */
 
 /* What this process has as stderr, while the test gives it another. */
 static int own_stderr;
@@ -41,11 +43,11 @@ static uint64_t drain(int fd, char *end, size_t size)
 	char bytes[4096], line[512];
 	uint64_t lines = 0;
 	size_t used = 0;
+	struct pollfd poller = {.fd = fd, .events = POLLIN};
 	ssize_t got;
 
-	fcntl(fd, F_SETFL, O_NONBLOCK);
 	end[0] = 0;
-	while ((got = read(fd, bytes, sizeof(bytes))) > 0)
+	while (poll(&poller, 1, DRY_MS) > 0 && (got = read(fd, bytes, sizeof(bytes))) > 0)
 		for (ssize_t i = 0; i < got; i++) {
 			if (bytes[i] != '\r' && used < sizeof(line) - 1)
 				line[used++] = bytes[i];
