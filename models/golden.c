@@ -89,8 +89,7 @@ int fg_golden_load(struct fg_golden *golden, int dirfd, struct fg_arena *arena,
 			result = fg_error_set(&reason, -EINVAL,
 					      "must hold \"inputs\" and \"outputs\"");
 		if (result)
-			return fg_error_set(error, result, "%s: %s", files[i].name,
-					    reason.text);
+			return fg_error_set(error, result, "%s: %s", files[i].name, reason.text);
 	}
 	return found ? 0 : -ENOENT;
 }

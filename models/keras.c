@@ -17,8 +17,8 @@ static int load_json(struct fg_text text, const char *what, json_t **json, struc
 				    MAX_JSON_BYTES >> 20);
 	*json = json_loadb(text.at, text.length, JSON_REJECT_DUPLICATES, &where);
 	if (!*json)
-		return fg_error_set(error, -EINVAL, "%s: line %d, column %d: %s", what,
-				    where.line, where.column, where.text);
+		return fg_error_set(error, -EINVAL, "%s: line %d, column %d: %s", what, where.line,
+				    where.column, where.text);
 	return 0;
 }
 

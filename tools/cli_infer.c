@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tools/cli_matrix.h"
+#include "tools/cli_ports.h"
 #include "tools/cli_table.h"
 #include "tools/flipgate.h"
 #include "userspace/protocol/wire.h"
@@ -51,8 +52,9 @@ struct infer {
 	uint64_t batch;	    /* rows per request, 0: not said */
 	struct fg_cli_output output;
 	struct fg_matrix matrix;
-	json_t *outputs, *argmax, *answers;
-	uint32_t cols; /* of the answers */
+	struct fg_cli_ports *ports;	    /* of the model that answers */
+	json_t *outputs, *argmax, *answers; /* rows; {output: [column of each row]}; replies */
+	uint32_t cols;			    /* of the answers */
 };
 
 static int parse_range(const struct fg_cli_verb *verb, const char *text, struct infer *infer)
@@ -185,25 +187,52 @@ static int read_rows(struct infer *infer)
 	return 0;
 }
 
+/* Which column of each output is the largest. An output of one column has no such thing. */
+static void keep_argmax(struct infer *infer, const float *row)
+{
+	for (size_t i = 0; i < infer->ports->count; i++) {
+		const struct fg_client_port *port = &infer->ports->outputs[i];
+
+		if (port->cols > 1)
+			json_array_append_new(json_object_get(infer->argmax, port->name),
+					      json_integer(fg_cli_argmax(port, row)));
+	}
+}
+
+/* The first answer is there: asks what its columns are. Without an answer to that they are one
+ * output. */
+static void settle_ports(struct infer *infer, struct fg_client *client,
+			 const struct fg_client_reply *reply)
+{
+	const struct fg_client_request request = {.model = infer->request.model,
+						  .version = reply->version,
+						  .affinity = infer->request.affinity};
+	struct fg_client_error error;
+
+	infer->cols = reply->cols;
+	fg_cli_ports_ask(infer->ports, client, &request, &error);
+	fg_cli_ports_settle(infer->ports, reply->cols);
+	for (size_t i = 0; i < infer->ports->count; i++)
+		if (infer->ports->outputs[i].cols > 1)
+			json_object_set_new(infer->argmax, infer->ports->outputs[i].name,
+					    json_array());
+}
+
 /* Takes an answer to rows [first, first + reply->rows) into the three lists. */
 static void keep(struct infer *infer, size_t first, const struct fg_client_reply *reply,
 		 const float *out)
 {
-	infer->cols = reply->cols;
 	for (uint32_t row = 0; row < reply->rows; row++, out += reply->cols) {
 		json_t *values = json_array();
-		uint32_t best = 0;
 
 		for (uint32_t col = 0; col < reply->cols; col++) {
 			/* JSON has no NaN and no infinity: null. */
 			json_t *value = json_real((double)out[col]);
 
 			json_array_append_new(values, value ? value : json_null());
-			if (out[col] > out[best])
-				best = col;
 		}
 		json_array_append_new(infer->outputs, values);
-		json_array_append_new(infer->argmax, json_integer(best));
+		keep_argmax(infer, out);
 	}
 	json_array_append_new(infer->answers,
 			      json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "first_row",
@@ -236,8 +265,18 @@ static int ask(struct infer *infer, struct fg_client *client)
 		if (failed)
 			code = fg_cli_fail(fg_cli_exit_of(failed), "rows %zu to %zu: %s", row,
 					   row + infer->request.rows - 1, error.text);
-		else
-			keep(infer, row, &reply, out);
+		else if (infer->cols && reply.cols != infer->cols)
+			code = fg_cli_fail(FG_CLI_REFUSED,
+					   "rows %zu to %zu: version %llu answers with %u columns, "
+					   "the version before with %u: ask for one by --version",
+					   row, row + infer->request.rows - 1,
+					   (unsigned long long)reply.version, reply.cols,
+					   infer->cols);
+		if (code)
+			break;
+		if (!infer->cols)
+			settle_ports(infer, client, &reply);
+		keep(infer, row, &reply, out);
 	}
 	free(out);
 	return code;
@@ -254,59 +293,93 @@ static json_t *agreed(const struct infer *infer, const char *key)
 	return first;
 }
 
-static json_t *result_of(const struct infer *infer)
+/* [{"name", "first", "cols", "integer"}] */
+static json_t *ports_of(const struct infer *infer)
 {
-	json_t *result =
-		json_pack("{s:s, s:s, s:O?, s:O?, s:I, s:I, s:O, s:O}", "status", "ok", "model",
-			  infer->request.model, "version", agreed(infer, "version"), "generation",
-			  agreed(infer, "generation"), "rows",
-			  (json_int_t)json_array_size(infer->outputs), "cols",
-			  (json_int_t)infer->cols, "outputs", infer->outputs, "answers",
-			  infer->answers);
+	json_t *list = json_array();
 
-	if (infer->cols > 1)
-		json_object_set(result, "argmax", infer->argmax);
-	return result;
+	for (size_t i = 0; i < infer->ports->count; i++) {
+		const struct fg_client_port *port = &infer->ports->outputs[i];
+
+		json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:b}", "name", port->name,
+						      "first", (json_int_t)port->first, "cols",
+						      (json_int_t)port->cols, "integer",
+						      (int)port->is_integer));
+	}
+	return list;
 }
 
+static json_t *result_of(const struct infer *infer)
+{
+	return json_pack("{s:s, s:s, s:O?, s:O?, s:I, s:I, s:o, s:O, s:O, s:O}", "status", "ok",
+			 "model", infer->request.model, "version", agreed(infer, "version"),
+			 "generation", agreed(infer, "generation"), "rows",
+			 (json_int_t)json_array_size(infer->outputs), "cols",
+			 (json_int_t)infer->cols, "ports", ports_of(infer), "outputs",
+			 infer->outputs, "argmax", infer->argmax, "answers", infer->answers);
+}
+
+/* The first of an output's columns, "0.1  0.9  +8 more". */
+static void add_values(struct fg_cli_table *table, const struct fg_client_port *port,
+		       const json_t *row)
+{
+	char text[SHOWN_COLUMNS * 16 + 32] = "";
+	size_t length = 0;
+
+	for (uint32_t col = 0; col < port->cols && col < SHOWN_COLUMNS; col++) {
+		const json_t *value = json_array_get(row, port->first + col);
+
+		length += (size_t)snprintf(text + length, sizeof(text) - length, "%s%-10.6g",
+					   col ? "  " : "",
+					   json_is_null(value) ? (double)NAN
+							       : json_real_value(value));
+	}
+	if (port->cols > SHOWN_COLUMNS)
+		length += (size_t)snprintf(text + length, sizeof(text) - length, "  +%u more",
+					   port->cols - SHOWN_COLUMNS);
+	while (length && text[length - 1] == ' ')
+		text[--length] = 0;
+	fg_cli_table_add(table, FG_CLI_PLAIN, "%s", text);
+}
+
+/* For each output its values, and before several of them which is the largest. The outputs that are
+ * too many for a table are left to --output json. */
 static void print_outputs(const struct infer *infer)
 {
-	static const char *const many[] = {">row", ">argmax", "outputs", NULL};
-	static const char *const one[] = {">row", "output", NULL};
-	bool has_argmax = infer->cols > 1;
+	const char *names[FG_CLI_TABLE_COLUMNS + 1] = {">row"};
 	struct fg_cli_table table;
-	json_t *row, *value;
-	size_t i, col;
+	size_t columns = 1, shown, i, o;
+	json_t *row;
 
-	fg_cli_table_begin(&table, has_argmax ? many : one);
+	for (shown = 0; shown < infer->ports->count; shown++) {
+		const struct fg_client_port *port = &infer->ports->outputs[shown];
+
+		if (columns + 1 + (port->cols > 1) > FG_CLI_TABLE_COLUMNS)
+			break;
+		if (port->cols > 1)
+			names[columns++] = ">argmax";
+		names[columns++] = port->name[0] ? port->name : "outputs";
+	}
+	names[columns] = NULL;
+	fg_cli_table_begin(&table, names);
 	json_array_foreach(infer->outputs, i, row)
 	{
-		char text[SHOWN_COLUMNS * 16 + 32] = "";
-		size_t length = 0;
-
 		fg_cli_table_add(&table, FG_CLI_DIM, "%zu", infer->first + i);
-		if (has_argmax)
-			fg_cli_table_add(&table, FG_CLI_BOLD, "%lld",
-					 (long long)json_integer_value(
-						 json_array_get(infer->argmax, i)));
-		json_array_foreach(row, col, value)
-		{
-			if (col == SHOWN_COLUMNS)
-				break;
-			length += (size_t)snprintf(text + length, sizeof(text) - length,
-						   "%s%-10.6g", col ? "  " : "",
-						   json_is_null(value) ? (double)NAN
-								       : json_real_value(value));
+		for (o = 0; o < shown; o++) {
+			const struct fg_client_port *port = &infer->ports->outputs[o];
+			const json_t *best = json_object_get(infer->argmax, port->name);
+
+			if (port->cols > 1)
+				fg_cli_table_add(&table, FG_CLI_BOLD, "%lld",
+						 (long long)json_integer_value(
+							 json_array_get(best, i)));
+			add_values(&table, port, row);
 		}
-		if (json_array_size(row) > SHOWN_COLUMNS)
-			length += (size_t)snprintf(text + length, sizeof(text) - length,
-						   "  +%zu more",
-						   json_array_size(row) - SHOWN_COLUMNS);
-		while (length && text[length - 1] == ' ')
-			text[--length] = 0;
-		fg_cli_table_add(&table, FG_CLI_PLAIN, "%s", text);
 	}
 	fg_cli_table_print(&table, stdout);
+	if (shown < infer->ports->count)
+		printf("  and %zu outputs more: --output json shows all\n",
+		       infer->ports->count - shown);
 }
 
 static void print_answers(const struct infer *infer)
@@ -355,7 +428,8 @@ static int run(const struct fg_cli_verb *verb, int argc, char **argv)
 
 	if (code >= 0)
 		return code;
-	code = read_rows(&infer);
+	infer.ports = calloc(1, sizeof(*infer.ports));
+	code = infer.ports ? read_rows(&infer) : fg_cli_fail(FG_CLI_BAD_DATA, "out of memory");
 	if (code)
 		goto out;
 	code = fg_cli_exit_of(fg_client_open(&client, infer.address, &infer.options, &error));
@@ -364,7 +438,7 @@ static int run(const struct fg_cli_verb *verb, int argc, char **argv)
 		goto out;
 	}
 	infer.outputs = json_array();
-	infer.argmax = json_array();
+	infer.argmax = json_object();
 	infer.answers = json_array();
 	code = ask(&infer, client);
 	if (!code && infer.output.json) {
@@ -384,6 +458,7 @@ out:
 	json_decref(infer.answers);
 	fg_client_close(client);
 	fg_matrix_free(&infer.matrix);
+	free(infer.ports);
 	return code;
 }
 

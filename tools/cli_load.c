@@ -44,7 +44,10 @@ static const char help[] =
 	"What to check:\n"
 	"  --expect VERSION=FILE   the outputs of VERSION for each row; may be repeated\n"
 	"  --tolerance X           largest difference that is right; default 1e-4\n"
-	"  --labels FILE           right classes, for the accuracy (argmax) of each version\n"
+	"  --labels FILE           right classes, for the accuracy of each version\n"
+	"  --labels-output NAME    the output that tells the class, where the model has several:\n"
+	"                          its largest column, or its whole number (flipgate infer shows\n"
+	"                          the names)\n"
 	"\n"
 	"How to measure:\n"
 	"  --timeout MS            unanswered for so long is lost; default 1000\n"
@@ -142,6 +145,7 @@ enum {
 	OPT_EXPECT,
 	OPT_TOLERANCE,
 	OPT_LABELS,
+	OPT_LABELS_OUTPUT,
 	OPT_TIMEOUT,
 	OPT_FLIP_WINDOW,
 	OPT_SLEEP,
@@ -167,6 +171,7 @@ static const struct option options[] = {
 	{"expect", required_argument, NULL, OPT_EXPECT},
 	{"tolerance", required_argument, NULL, OPT_TOLERANCE},
 	{"labels", required_argument, NULL, OPT_LABELS},
+	{"labels-output", required_argument, NULL, OPT_LABELS_OUTPUT},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"flip-window", required_argument, NULL, OPT_FLIP_WINDOW},
 	{"sleep", no_argument, NULL, OPT_SLEEP},
@@ -233,6 +238,9 @@ static int parse_rest(const struct fg_cli_verb *verb, int option, const char *te
 		return 0;
 	case OPT_LABELS:
 		command->labels = text;
+		return 0;
+	case OPT_LABELS_OUTPUT:
+		config->labels_output = text;
 		return 0;
 	case OPT_LABEL:
 		config->label = text;

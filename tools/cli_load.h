@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include "models/error.h"
 #include "tools/cli_matrix.h"
+#include "tools/flipgate.h"
 
 #define FG_LOAD_MAX_EXPECTS  16
 #define FG_LOAD_MAX_VERSIONS 64
@@ -53,6 +54,7 @@ struct fg_load_config {
 	uint32_t expect_count;
 	double tolerance;	     /* largest |output - expected| that is right */
 	struct fg_matrix labels;     /* (rows, 1); data is NULL when there are none */
+	const char *labels_output;   /* the output that they are held against; NULL: the obvious */
 	volatile sig_atomic_t *stop; /* not 0: send no more; may be NULL */
 };
 
@@ -79,11 +81,12 @@ struct fg_load {
 	const struct fg_load_config *config;
 	bool is_stream; /* TCP */
 	struct fg_load_sample *samples;
-	uint32_t room;	   /* for samples */
-	uint32_t count;	   /* requests to send: room, or fewer after *config->stop */
-	uint32_t sent;	   /* samples [0, sent) are filled */
-	uint32_t out_cols; /* of the model, as it answered before the start */
-	uint64_t start_ns; /* CLOCK_MONOTONIC */
+	uint32_t room;		       /* for samples */
+	uint32_t count;		       /* requests to send: room, or fewer after *config->stop */
+	uint32_t sent;		       /* samples [0, sent) are filled */
+	uint32_t out_cols;	       /* of the model, as it answered before the start */
+	struct fg_client_port classes; /* the output that labels are held against, if there are */
+	uint64_t start_ns;	       /* CLOCK_MONOTONIC */
 	struct fg_load_version versions[FG_LOAD_MAX_VERSIONS];
 	uint32_t version_count;
 	uint64_t first_sent_ns, last_sent_ns;

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include "tools/client_wait.h"
+#include "tools/cli_ports.h"
 
 #define START_NS      2000000ull /* from the first look at the clock to the first request */
 #define OTHER_FILES   32
@@ -126,6 +127,28 @@ int fg_load_loop(struct fg_load_run *run, const struct fg_load_transport *transp
 	}
 }
 
+/* Which output the labels speak of. */
+static int find_classes(struct fg_load *load, struct fg_client *client,
+			const struct fg_client_request *request, struct fg_client_error *failed)
+{
+	struct fg_cli_ports *ports = calloc(1, sizeof(*ports));
+	const struct fg_client_port *port;
+	struct fg_error error;
+	int code = ports ? fg_cli_ports_ask(ports, client, request, failed) : -ENOMEM;
+
+	if (!code) {
+		fg_cli_ports_settle(ports, load->out_cols);
+		code = fg_cli_ports_class(ports, load->config->labels_output, &port, &error);
+		if (code)
+			snprintf(failed->text, sizeof(failed->text), "--labels: %.240s",
+				 error.text);
+		else
+			load->classes = *port;
+	}
+	free(ports);
+	return code;
+}
+
 /* One question before the start: is the model served, and how long are its answers? */
 static int probe(struct fg_load *load, struct fg_error *error)
 {
@@ -151,6 +174,8 @@ static int probe(struct fg_load *load, struct fg_error *error)
 		code = fg_client_infer(client, &request, out, room, &reply, &failed);
 		if (!code)
 			load->out_cols = reply.cols;
+		if (!code && config->labels.data)
+			code = find_classes(load, client, &request, &failed);
 		fg_client_close(client);
 	}
 	free(out);

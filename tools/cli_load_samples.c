@@ -1,4 +1,5 @@
 #include "tools/cli_load.h"
+#include "tools/cli_ports.h"
 
 #include <errno.h>
 #include <math.h>
@@ -73,16 +74,6 @@ static void check_row(struct fg_load *load, const struct fg_matrix *expected, si
 	load->wrong_outputs += worst > load->config->tolerance;
 }
 
-static uint32_t argmax(const float *out, uint32_t cols)
-{
-	uint32_t best = 0;
-
-	for (uint32_t col = 1; col < cols; col++)
-		if (out[col] > out[best])
-			best = col;
-	return best;
-}
-
 static void check(struct fg_load *load, struct fg_load_version *version, uint32_t i,
 		  const struct fg_wire_header *header, const float *out)
 {
@@ -97,8 +88,9 @@ static void check(struct fg_load *load, struct fg_load_version *version, uint32_
 			check_row(load, version->expected, row, out, cols);
 		if (config->labels.data) {
 			version->labelled++;
-			version->correct += cols && (double)argmax(out, cols) ==
-							    fg_matrix_at(&config->labels, row, 0);
+			version->correct += cols == load->out_cols &&
+					    fg_cli_class_of(&load->classes, out) ==
+						    fg_matrix_at(&config->labels, row, 0);
 		}
 	}
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -15,8 +16,9 @@
 _Static_assert((int)FG_CLIENT_F32 == FG_DTYPE_F32 && (int)FG_CLIENT_I8 == FG_DTYPE_I8, "dtypes");
 _Static_assert((int)FG_CLIENT_INTERNAL == FG_STATUS_INTERNAL, "statuses");
 
-#define MS_NS	    1000000ull
-#define MOST_FLOATS ((FG_WIRE_MAX_DATAGRAM - FG_WIRE_HEADER_BYTES) / sizeof(float))
+#define MS_NS		  1000000ull
+#define DESCRIPTION_BYTES 32768 /* of 256 ports with the longest names */
+#define MOST_FLOATS	  ((FG_WIRE_MAX_DATAGRAM - FG_WIRE_HEADER_BYTES) / sizeof(float))
 
 /* The low byte of a request id counts the sendings of one call, the rest counts calls. */
 #define ID_TRY_BITS 8
@@ -38,10 +40,11 @@ struct fg_client {
 	unsigned char receive[FG_WIRE_MAX_DATAGRAM];
 };
 
-/* One call of fg_client_infer. */
+/* One call of fg_client_infer or fg_client_describe. */
 struct call {
 	struct fg_client *client;
 	const struct fg_client_request *request;
+	bool describes; /* sends no rows; its answer is a text, and it has room for all of it */
 	float *out;
 	size_t out_count;
 	struct fg_client_reply *reply;
@@ -138,6 +141,33 @@ static bool pad_for(struct call *call, uint64_t floats)
 	return true;
 }
 
+/* What a request says beside its rows, before the message; false: it names two versions. */
+static bool name_version(const struct fg_client_request *request, struct fg_wire_header *header)
+{
+	header->affinity = request->affinity;
+	header->model_version = request->label ? fg_wire_label(request->label) : request->version;
+	header->flags |= request->label ? FG_WIRE_LABEL : 0;
+	return !(request->label && request->version);
+}
+
+static int build_question(struct call *call)
+{
+	struct fg_wire_header header = {.magic = FG_WIRE_MAGIC,
+					.version = FG_WIRE_VERSION,
+					.type = FG_WIRE_REQUEST,
+					.flags = FG_WIRE_DESCRIBE};
+
+	if (!call->request->model)
+		return fg_client_fail(call->error, -EINVAL, "a request needs a model");
+	if (!name_version(call->request, &header))
+		return fg_client_fail(call->error, -EINVAL,
+				      "a request names a version or a label, not both");
+	header.model = fg_wire_model(call->request->model);
+	call->length = sizeof(header);
+	memcpy(call->client->send, &header, sizeof(header));
+	return 0;
+}
+
 static int build(struct call *call)
 {
 	const struct fg_client_request *request = call->request;
@@ -148,9 +178,6 @@ static int build(struct call *call)
 	if (!request->model || !request->data || request->dtype > UINT8_MAX)
 		return fg_client_fail(call->error, -EINVAL,
 				      "a request needs a model, data and a dtype");
-	if (request->label && request->version)
-		return fg_client_fail(call->error, -EINVAL,
-				      "a request names a version or a label, not both");
 	payload = fg_wire_request(&header, fg_wire_model(request->model), (uint8_t)request->dtype,
 				  request->rows, request->cols);
 	if (payload == -EINVAL)
@@ -165,9 +192,9 @@ static int build(struct call *call)
 				      "%u rows of %u columns, or their answer, do not fit one "
 				      "message of %d bytes: send fewer rows",
 				      request->rows, request->cols, FG_WIRE_MAX_DATAGRAM);
-	header.affinity = request->affinity;
-	header.model_version = request->label ? fg_wire_label(request->label) : request->version;
-	header.flags = request->label ? FG_WIRE_LABEL : 0;
+	if (!name_version(request, &header))
+		return fg_client_fail(call->error, -EINVAL,
+				      "a request names a version or a label, not both");
 	header.deadline_us = request->deadline_us;
 	memcpy(client->send, &header, sizeof(header));
 	memcpy(client->send + sizeof(header), request->data, call->payload);
@@ -219,7 +246,9 @@ static bool is_answer(const struct call *call, const struct fg_wire_header *head
 		return false;
 	switch (header->status) {
 	case FG_STATUS_OK:
-		return header->dtype == FG_DTYPE_F32 && header->rows == call->request->rows;
+		return call->describes ? header->dtype == FG_DTYPE_TEXT
+				       : header->dtype == FG_DTYPE_F32 &&
+						 header->rows == call->request->rows;
 	case FG_STATUS_OVERLOADED:
 	case FG_STATUS_REPLY_TOO_LONG:
 		return attempt + 1 == call->reply->attempts;
@@ -335,6 +364,8 @@ static int finish(struct call *call, const struct fg_wire_header *header)
 	fill_reply(call, header);
 	if (header->status != FG_STATUS_OK)
 		return refused(call, header);
+	if (call->describes)
+		return 0;
 	call->reply->rows = header->rows;
 	call->reply->cols = header->cols;
 	call->client->known_model = header->model;
@@ -400,7 +431,10 @@ static int ask_padded(struct call *call, struct fg_wire_header *header)
 	int code;
 
 	call->was_padded = true;
-	pad_for(call, takes_all(call) ? MOST_FLOATS : call->out_count);
+	if (call->describes)
+		pad_for(call, DESCRIPTION_BYTES / sizeof(float));
+	else
+		pad_for(call, takes_all(call) ? MOST_FLOATS : call->out_count);
 	code = ask(call, call->until_ns, header);
 	if (code)
 		return no_answer(call, code);
@@ -436,6 +470,78 @@ static int exchange(struct call *call)
 			fg_client_sleep_until(until_ns);
 	}
 	return no_answer(call, code);
+}
+
+/* A line of a description: see docs/protocol.md. What a later server writes behind the name does
+ * not count. */
+static bool parse_port(const char *line, size_t length, struct fg_client_port *port)
+{
+	char copy[256], direction[8], type[16];
+
+	if (length >= sizeof(copy))
+		return false;
+	memcpy(copy, line, length);
+	copy[length] = 0;
+	memset(port, 0, sizeof(*port));
+	if (sscanf(copy, "%7[a-z]\t%u\t%u\t%15[a-z0-9]\t%63[^\t]", direction, &port->first,
+		   &port->cols, type, port->name) != 5)
+		return false;
+	port->is_output = strcmp(direction, "output") == 0;
+	port->is_integer = strcmp(type, "integer") == 0;
+	return true;
+}
+
+static int parse_ports(struct call *call, struct fg_client_port *ports, size_t port_room,
+		       size_t *port_count)
+{
+	const char *text = (const char *)call->answer + FG_WIRE_HEADER_BYTES, *end;
+	struct fg_wire_header header;
+	struct fg_client_port port;
+
+	memcpy(&header, call->answer, sizeof(header));
+	*port_count = 0;
+	for (end = text + header.payload_bytes; text < end; (*port_count)++) {
+		const char *newline = memchr(text, '\n', (size_t)(end - text));
+
+		if (!newline || !parse_port(text, (size_t)(newline - text), &port))
+			return fg_client_fail(call->error, -EPROTO,
+					      "%s describes its model in words that this client "
+					      "does not know",
+					      call->client->name);
+		if (*port_count < port_room)
+			ports[*port_count] = port;
+		text = newline + 1;
+	}
+	if (*port_count > port_room)
+		return fg_client_fail(
+			call->error, -ENOBUFS,
+			"the model has %zu inputs and outputs, more than the %zu there "
+			"is room for",
+			*port_count, port_room);
+	return 0;
+}
+
+int fg_client_describe(struct fg_client *client, const struct fg_client_request *request,
+		       struct fg_client_port *ports, size_t port_room, size_t *port_count,
+		       struct fg_client_reply *reply, struct fg_client_error *error)
+{
+	struct fg_client_reply unwanted;
+	struct call call = {
+		.client = client,
+		.request = request,
+		.describes = true,
+		.reply = reply ? reply : &unwanted,
+		.error = error,
+	};
+	int code;
+
+	memset(call.reply, 0, sizeof(*call.reply));
+	code = build_question(&call);
+	if (code)
+		return code;
+	client->serial++;
+	code = exchange(&call);
+	return code ? code : parse_ports(&call, ports, port_room, port_count);
 }
 
 int fg_client_infer(struct fg_client *client, const struct fg_client_request *request, float *out,

@@ -151,6 +151,26 @@ FG_CLIENT_API int fg_client_infer(struct fg_client *client, const struct fg_clie
 				  float *out, size_t out_count, struct fg_client_reply *reply,
 				  struct fg_client_error *error);
 
+/* An input or output of a model: columns first .. first + cols - 1 of its rows. */
+struct fg_client_port {
+	char name[64];
+	uint32_t is_output;
+	uint32_t first, cols;
+	uint32_t is_integer; /* whole numbers in the model file: ids, classes */
+};
+
+/*
+ * Asks what the inputs and outputs are of the model, version or label, and flow (affinity) that
+ * `request` names; its other fields do not count. *port_count is how many there are; the first
+ * `port_room` of them are in `ports`, inputs before outputs. `reply` (may be NULL) says which
+ * version answered. Returns as fg_client_infer; -ENOBUFS: there are more than port_room.
+ */
+FG_CLIENT_API int fg_client_describe(struct fg_client *client,
+				     const struct fg_client_request *request,
+				     struct fg_client_port *ports, size_t port_room,
+				     size_t *port_count, struct fg_client_reply *reply,
+				     struct fg_client_error *error);
+
 /* "ok" and the like, "?" for unknown values; and what it means. Static strings. */
 FG_CLIENT_API const char *fg_client_status_name(uint32_t status);
 FG_CLIENT_API const char *fg_client_status_help(uint32_t status);

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Models of every format, with several inputs and outputs, and with weights of fewer bits, served."""
 
+import json
 import os
 
-from harness import (ROOT, Client, Gateway, Net, Repository, close_to, load_npy, main, request,
-                     wait_for)
+from harness import (PORT, ROOT, SERVER4, Client, Gateway, Net, Repository, close_to, load_npy, main,
+                     program, request, run, wait_for)
 
 DATA = os.path.join(ROOT, "tests/data")
 KEPT = 12  # rows asked of each model
@@ -54,6 +55,36 @@ def exported_models_are_served():
               cases("sklearn", "logistic_words_zipmap", "mlp_classifier_binary"))
 
 
+def classes_are_told_by_output():
+    """A label and the probabilities of three classes side by side in a row."""
+    case = os.path.join(DATA, "sklearn", "mlp_classifier_zipmap")
+    expected = load_npy(os.path.join(case, "expected.npy"))
+    repository = Repository()
+    publish(repository, case, "m")
+    labels = os.path.join(repository.path, ".labels.csv")
+    with open(labels, "w") as file:
+        file.write("label\n" + "".join(f"{row[0]:g}\n" for row in expected))
+    with Net() as net, Gateway(net, repository, "--listen-tcp", f"{SERVER4}:{PORT}") as gateway:
+        gateway.wait_live(1, "m")
+        for address in (f"{SERVER4}:{PORT}", f"tcp://{SERVER4}:{PORT}"):
+            def flipgate(verb, *args):
+                said = run(*net.command(net.cl, [
+                    program("flipgate"), verb, address, "m", "--input",
+                    os.path.join(case, "inputs.npy"), "--output", "json", *args]))
+                return json.loads(said.stdout)
+
+            answer = flipgate("infer")
+            assert [(port["name"], port["cols"], port["integer"]) for port in answer["ports"]] == [
+                ("output_label", 1, True), ("output_probability", 3, False)], answer["ports"]
+            assert answer["argmax"] == {"output_probability": [
+                max(range(3), key=lambda c: row[1 + c]) for row in expected]}, answer["argmax"]
+            report = flipgate("load", "--labels", labels, "--duration", "0.3", "--rate", "500")
+            assert report["versions"]["1"]["accuracy"] == 1.0, report["versions"]
+            report = flipgate("load", "--labels", labels, "--duration", "0.3", "--rate", "500",
+                              "--labels-output", "output_probability")
+            assert report["versions"]["1"]["accuracy"] < 1.0, "labels are -1, 1, 3, not columns"
+
+
 def narrow_weights_are_served():
     case = os.path.join(DATA, "digits", "2")
     settings = b'{"weights": "int8", "max_error": 0.1}'
@@ -82,5 +113,5 @@ def too_coarse_weights_are_refused():
 
 
 if __name__ == "__main__":
-    main(keras_files_are_served, exported_models_are_served, narrow_weights_are_served,
-         too_coarse_weights_are_refused)
+    main(keras_files_are_served, exported_models_are_served, classes_are_told_by_output,
+         narrow_weights_are_served, too_coarse_weights_are_refused)

@@ -44,7 +44,21 @@ struct responder {
 	void (*handle)(struct responder *responder, const struct asked *asked);
 	uint32_t generation; /* for the test's function */
 	uint64_t version;
+	const char *description; /* the answer to FG_WIRE_DESCRIBE; NULL: that is refused */
 };
+
+static inline void responder_answer(struct responder *responder, const struct asked *asked,
+				    uint8_t status, uint32_t cols, const void *payload,
+				    uint32_t payload_bytes);
+
+/* As a service does that is older than the question, unless the test gives it words. */
+static inline void responder_describe(struct responder *responder, const struct asked *asked)
+{
+	const char *text = responder->description;
+
+	responder_answer(responder, asked, text ? FG_STATUS_OK : FG_STATUS_BAD_REQUEST, 0,
+			 text ? text : "what?", text ? (uint32_t)strlen(text) : 5);
+}
 
 static inline void *responder_run(void *argument)
 {
@@ -65,6 +79,10 @@ static inline void *responder_run(void *argument)
 							&asked->header, &status) == -EPROTO)
 			continue;
 		asked->length = (size_t)length;
+		if (asked->header.flags & FG_WIRE_DESCRIBE) {
+			responder_describe(responder, asked);
+			continue;
+		}
 		asked->number = atomic_load(&responder->received);
 		responder->handle(responder, asked);
 		atomic_fetch_add(&responder->received, 1);
@@ -113,7 +131,8 @@ static inline void responder_answer(struct responder *responder, const struct as
 
 	header.type = FG_WIRE_REPLY;
 	header.status = status;
-	header.dtype = status == FG_STATUS_OK ? FG_DTYPE_F32 : FG_DTYPE_TEXT;
+	header.dtype = status == FG_STATUS_OK && !(header.flags & FG_WIRE_DESCRIBE) ? FG_DTYPE_F32
+										    : FG_DTYPE_TEXT;
 	header.cols = cols;
 	header.payload_bytes = payload_bytes;
 	header.model_version = responder->version;

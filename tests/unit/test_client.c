@@ -330,6 +330,44 @@ static void pads_when_told_to_and_then_by_itself(void **state)
 	responder_stop(&responder);
 }
 
+static void inputs_and_outputs_are_told(void **state)
+{
+	static const struct fg_client_request request = {.model = "digits"};
+	struct fg_client_port ports[3];
+	struct fg_client_reply reply;
+	struct fg_client_error error;
+	struct responder responder;
+	struct fg_client *client;
+	size_t count = 9;
+
+	(void)state;
+	responder_start(&responder, wide);
+	client = open_client(responder.address, 2000, 1);
+	assert_int_equal(fg_client_describe(client, &request, ports, 3, &count, &reply, &error),
+			 -EREMOTEIO);
+	responder.description = "input\t0\t64\tf32\tpixel values\n"
+				"output\t0\t1\tinteger\tlabel\tof a later server\n";
+	assert_int_equal(fg_client_describe(client, &request, ports, 3, &count, &reply, &error), 0);
+	assert_int_equal(count, 2);
+	assert_int_equal(reply.version, 1);
+	assert_string_equal(ports[0].name, "pixel values");
+	assert_int_equal(ports[0].cols, 64);
+	assert_false(ports[0].is_output || ports[0].is_integer);
+	assert_string_equal(ports[1].name, "label");
+	assert_true(ports[1].is_output && ports[1].is_integer);
+	assert_int_equal(fg_client_describe(client, &request, ports, 1, &count, &reply, &error),
+			 -ENOBUFS);
+	assert_int_equal(count, 2);
+	responder.description = "output\t0\t1\n";
+	assert_int_equal(fg_client_describe(client, &request, ports, 3, &count, &reply, &error),
+			 -EPROTO);
+	responder.description = "output\t0\t1\tf32\ty";
+	assert_int_equal(fg_client_describe(client, &request, ports, 3, &count, &reply, &error),
+			 -EPROTO);
+	fg_client_close(client);
+	responder_stop(&responder);
+}
+
 static void long_then_overloaded(struct responder *responder, const struct asked *asked)
 {
 	responder_answer(responder, asked,
@@ -510,6 +548,7 @@ int main(void)
 		cmocka_unit_test(a_refusal_is_an_error_with_the_servers_words),
 		cmocka_unit_test(overload_backs_off_and_asks_again),
 		cmocka_unit_test(pads_when_told_to_and_then_by_itself),
+		cmocka_unit_test(inputs_and_outputs_are_told),
 		cmocka_unit_test(pads_once_in_a_call),
 		cmocka_unit_test(structs_are_those_of_the_soname),
 		cmocka_unit_test(nobody_there),

@@ -279,6 +279,42 @@ static void replies(void **state)
 	assert_int_equal(parse_reply(&message, 88), -EPROTO);
 }
 
+/* No rows: what the model takes and gives is asked. */
+static void questions(void **state)
+{
+	struct message message = good_request(), good;
+	uint8_t status;
+
+	(void)state;
+	message.header.flags = FG_WIRE_DESCRIBE;
+	message.header.dtype = 0;
+	message.header.rows = message.header.cols = message.header.payload_bytes = 0;
+	good = message;
+	assert_int_equal(parse(&message, FG_WIRE_HEADER_BYTES, &status), 0);
+	message.header.dtype = FG_DTYPE_F32;
+	expect_bad(&message, sizeof(message), FG_STATUS_BAD_REQUEST);
+	message = good;
+	message.header.rows = 1;
+	expect_bad(&message, sizeof(message), FG_STATUS_BAD_REQUEST);
+	message = good;
+	message.header.cols = 1;
+	expect_bad(&message, sizeof(message), FG_STATUS_BAD_REQUEST);
+	message = good;
+	message.header.payload_bytes = 4;
+	expect_bad(&message, sizeof(message), FG_STATUS_BAD_REQUEST);
+	message = good;
+	message.header.flags |= FG_WIRE_LABEL;
+	expect_bad(&message, sizeof(message), FG_STATUS_BAD_REQUEST);
+	message.header.model_version = 5;
+	assert_int_equal(parse(&message, sizeof(message), &status), 0);
+	message = good_reply();
+	message.header.dtype = FG_DTYPE_TEXT;
+	message.header.rows = message.header.cols = 0;
+	assert_int_equal(parse_reply(&message, 88), 0);
+	message.header.rows = 1;
+	assert_int_equal(parse_reply(&message, 88), -EPROTO);
+}
+
 static void error_replies(void **state)
 {
 	struct message message = good_reply();
@@ -400,6 +436,7 @@ int main(void)
 		cmocka_unit_test(lengths_that_do_not_add_up),
 		cmocka_unit_test(products_that_overflow),
 		cmocka_unit_test(replies),
+		cmocka_unit_test(questions),
 		cmocka_unit_test(error_replies),
 		cmocka_unit_test(requests_that_cannot_be_written),
 		cmocka_unit_test(names),

@@ -91,11 +91,15 @@ int fg_wire_parse_request(const void *bytes, size_t length, struct fg_wire_heade
 	if (parse_header(bytes, length, FG_WIRE_REQUEST, header))
 		return -EPROTO;
 	*status = FG_STATUS_OK;
-	if (header->flags & ~FG_WIRE_LABEL || header->status || header->reserved ||
-	    header->generation || header->zero)
+	if (header->flags & ~(FG_WIRE_LABEL | FG_WIRE_DESCRIBE) || header->status ||
+	    header->reserved || header->generation || header->zero)
 		*status = FG_STATUS_BAD_REQUEST;
 	else if (header->flags & FG_WIRE_LABEL && !header->model_version)
 		*status = FG_STATUS_BAD_REQUEST;
+	else if (header->flags & FG_WIRE_DESCRIBE)
+		*status = header->dtype || header->rows || header->cols || header->payload_bytes
+				  ? FG_STATUS_BAD_REQUEST
+				  : FG_STATUS_OK;
 	else if (fg_dtype_bytes(header->dtype) == 0)
 		*status = FG_STATUS_BAD_DTYPE;
 	else if (header->rows == 0 || header->cols == 0)
@@ -115,6 +119,8 @@ int fg_wire_parse_reply(const void *bytes, size_t length, struct fg_wire_header 
 		return -EPROTO;
 	if (header->status != FG_STATUS_OK)
 		return header->dtype == FG_DTYPE_TEXT || header->payload_bytes == 0 ? 0 : -EPROTO;
+	if (header->dtype == FG_DTYPE_TEXT)
+		return header->rows || header->cols ? -EPROTO : 0;
 	expected = payload_of(header->dtype, header->rows, header->cols);
 	return expected != 0 && expected == header->payload_bytes ? 0 : -EPROTO;
 }

@@ -19,11 +19,13 @@
 
 /* Flags. */
 #define FG_WIRE_LABEL 1 /* request: model_version is fg_wire_label() of a label */
+#define FG_WIRE_DESCRIBE                                                                           \
+	4 /* request: no rows; the reply says what the model's inputs and outputs are */
 #define FG_WIRE_LEAVING                                                                            \
 	2 /* reply, TCP: open a new connection for what comes next, close this one */
 
 enum fg_dtype {
-	FG_DTYPE_NONE = 0, /* no payload */
+	FG_DTYPE_NONE = 0, /* no payload: FG_WIRE_DESCRIBE */
 	FG_DTYPE_F32 = 1,
 	FG_DTYPE_F64 = 2,
 	FG_DTYPE_BF16 = 3,
@@ -35,7 +37,7 @@ enum fg_dtype {
 
 /* X(NAME, "name", "what it means") */
 #define FG_STATUSES(X)                                                                             \
-	X(OK, "ok", "the payload is the output, f32 (rows, cols)")                                 \
+	X(OK, "ok", "the payload is what was asked for")                                           \
 	X(BAD_REQUEST, "bad_request", "lengths do not add up, or a reserved field is not zero")    \
 	X(UNKNOWN_MODEL, "unknown_model", "no model of that name is served here")                  \
 	X(UNKNOWN_VERSION, "unknown_version", "the model is served, that version is not")          \
@@ -62,7 +64,7 @@ struct fg_wire_header {
 	uint32_t magic;		/*  0: FG_WIRE_MAGIC */
 	uint8_t version;	/*  4: FG_WIRE_VERSION */
 	uint8_t type;		/*  5: FG_WIRE_REQUEST or FG_WIRE_REPLY */
-	uint16_t flags;		/*  6: FG_WIRE_LABEL or 0; reply: FG_WIRE_LEAVING or 0 */
+	uint16_t flags;		/*  6: FG_WIRE_LABEL, FG_WIRE_DESCRIBE; reply: FG_WIRE_LEAVING */
 	uint32_t model;		/*  8: XXH32 of the model's name, seed 0 */
 	uint8_t dtype;		/* 12: enum fg_dtype of the payload */
 	uint8_t status;		/* 13: enum fg_status; 0 in a request */
@@ -111,6 +113,7 @@ uint64_t fg_wire_label(const char *name);
  *    that holds: BAD_REQUEST (a field that must be 0 is not, an unknown flag, FG_WIRE_LABEL with
  *    model_version 0), BAD_DTYPE, BAD_SHAPE (rows or cols are 0), BAD_REQUEST (payload_bytes is not
  *    rows * cols * element, or not in the datagram).
+ * With FG_WIRE_DESCRIBE dtype, rows, cols and payload_bytes must be 0 (else BAD_REQUEST).
  * Bytes after the payload are padding and are not looked at.
  */
 int fg_wire_parse_request(const void *bytes, size_t length, struct fg_wire_header *header,
@@ -118,9 +121,9 @@ int fg_wire_parse_request(const void *bytes, size_t length, struct fg_wire_heade
 
 /*
  * The client's side of the same: 0 with *header filled when it is a reply whose payload is wholly
- * inside `length` and adds up (OK: rows * cols elements; any other status, known or not: a text
- * or nothing); -EPROTO otherwise. Flags and the reserved field are not looked at: a later server
- * may set them.
+ * inside `length` and adds up (OK: rows * cols elements, or a text where both are 0; any other
+ * status, known or not: a text or nothing); -EPROTO otherwise. Flags and the reserved field are not
+ * looked at: a later server may set them.
  */
 int fg_wire_parse_reply(const void *bytes, size_t length, struct fg_wire_header *header);
 

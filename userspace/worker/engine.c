@@ -5,6 +5,7 @@
 #include <string.h>
 #include "userspace/shared/clock.h"
 #include "userspace/shared/stats.h"
+#include "userspace/worker/describe.h"
 
 static uint32_t saturate_u32(uint64_t value)
 {
@@ -204,11 +205,13 @@ static void refuse_parsed(struct fg_engine *engine, const struct fg_engine_pendi
 	else if (status == FG_STATUS_BAD_SHAPE)
 		refuse(engine, pending, status, "shape (%u, %u) has no elements", header->rows,
 		       header->cols);
-	else if (header->flags & ~FG_WIRE_LABEL || header->status || header->reserved ||
-		 header->generation || header->zero)
+	else if (header->flags & ~(FG_WIRE_LABEL | FG_WIRE_DESCRIBE) || header->status ||
+		 header->reserved || header->generation || header->zero)
 		refuse(engine, pending, status, "a reserved field is not zero");
 	else if (header->flags & FG_WIRE_LABEL && !header->model_version)
 		refuse(engine, pending, status, "a label is asked for, but model_version is 0");
+	else if (header->flags & FG_WIRE_DESCRIBE)
+		refuse(engine, pending, status, "to describe takes no rows: dtype, shape are 0");
 	else if (__builtin_mul_overflow(bytes, fg_dtype_bytes(header->dtype), &bytes) ||
 		 bytes != header->payload_bytes)
 		refuse(engine, pending, status, "payload_bytes is %u, shape and type make %" PRIu64,
@@ -240,9 +243,45 @@ static bool resolve(struct fg_engine *engine, struct fg_engine_pending *pending)
 		return false;
 	}
 	pending->entry = (uint32_t)entry;
-	pending->header.flags = 0;
+	pending->header.flags &= FG_WIRE_DESCRIBE;
 	pending->header.model_version = engine->models[entry].version;
 	return true;
+}
+
+/* What a reply to this request may hold: room where it stands, and no more than its sender has
+ * proven that it wants. */
+static uint32_t room_of(const struct fg_message *message)
+{
+	uint32_t room =
+		message->capacity < FG_WIRE_MAX_DATAGRAM ? message->capacity : FG_WIRE_MAX_DATAGRAM;
+	uint32_t allowed = message->length + FG_WIRE_AMPLIFICATION;
+
+	return message->proven || room < allowed ? room : allowed;
+}
+
+/* Rare, and short beside a batch: so it needs no place in the schedule. */
+static void describe(struct fg_engine *engine, const struct fg_engine_pending *pending)
+{
+	struct fg_message *message = pending->message;
+	uint32_t room = room_of(message) - (uint32_t)sizeof(struct fg_wire_header);
+	size_t bytes =
+		fg_describe_ports(&engine->models[pending->entry].plan,
+				  (char *)message->bytes + sizeof(struct fg_wire_header), room);
+
+	if (bytes > room) {
+		refuse(engine, pending, FG_STATUS_REPLY_TOO_LONG, "pad the request to %zu bytes",
+		       bytes);
+		return;
+	}
+	finish(engine, pending,
+	       (struct fg_wire_header){
+		       .status = FG_STATUS_OK,
+		       .dtype = FG_DTYPE_TEXT,
+		       .payload_bytes = (uint32_t)bytes,
+		       .model_version = pending->header.model_version,
+		       .queued_ns = elapsed_ns(message->arrived_ns, engine->now_ns),
+	       });
+	fg_stats_add(&engine->stats->replies, 1);
 }
 
 static bool fits(struct fg_engine *engine, const struct fg_engine_pending *pending)
@@ -303,7 +342,13 @@ static void take(struct fg_engine *engine, struct fg_message *message)
 		refuse_parsed(engine, pending, status);
 		return;
 	}
-	if (!resolve(engine, pending) || !fits(engine, pending))
+	if (!resolve(engine, pending))
+		return;
+	if (pending->header.flags & FG_WIRE_DESCRIBE) {
+		describe(engine, pending);
+		return;
+	}
+	if (!fits(engine, pending))
 		return;
 	timeout_ns = pending->header.deadline_us * 1000ull;
 	engine->requests[engine->pending_count++] = (struct fg_batch_request){

@@ -168,8 +168,8 @@ static int check_golden(const struct fg_rollout_entry *entry, const struct fg_pl
 	ret = fg_plan_check_golden(plan, scratch, &why);
 	munmap(scratch, bytes);
 	if (ret)
-		return fg_error_set(error, ret, "model %s version %" PRIu64 ": %s",
-				    entry->model, entry->version, why.text);
+		return fg_error_set(error, ret, "model %s version %" PRIu64 ": %s", entry->model,
+				    entry->version, why.text);
 	return 0;
 }
 
