@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define FG_ABI_VERSION	 2
+#define FG_ABI_VERSION	 3
 
 #define FG_MAX_SERVICES	 16 /* entries of `live` */
 #define FG_MAX_SLOTS	 64 /* entries of `slots`; a worker stands in one */
@@ -133,14 +133,18 @@ enum fg_acl_action {
 	X(XDP_STEERED, "xdp_steered", "datagrams redirected to a worker's AF_XDP socket")          \
 	X(XDP_PASS_OTHER, "xdp_pass_other", "packets that are not for a service of ours")          \
 	X(XDP_PASS_STACK, "xdp_pass_stack", "ours, but fragmented or with options: up the stack")  \
+	X(XDP_PASS_FRAME, "xdp_pass_frame", "ours, but to another MAC or in a VLAN: the stack's")  \
+	X(XDP_PASS_SOURCE, "xdp_pass_source", "ours, but from nobody or this host: the stack's")   \
 	X(XDP_PASS_NO_XSK, "xdp_pass_no_xsk", "ours, but the worker has no AF_XDP socket here")    \
 	X(XDP_DROP_SHORT, "xdp_drop_short", "shorter than our header, or than they say")           \
 	X(XDP_DROP_MAGIC, "xdp_drop_magic", "wrong magic, version or type")                        \
+	X(XDP_DROP_CHECKSUM, "xdp_drop_checksum", "wrong checksum of the IPv4 header")             \
 	X(XDP_DROP_ACL, "xdp_drop_acl", "source address denied")                                   \
 	X(XDP_DROP_NO_SLOT, "xdp_drop_no_slot", "no serving worker")                               \
 	X(SOCK_STEERED, "sock_steered", "datagrams given to a worker's UDP socket")                \
 	X(SOCK_DROP_SHORT, "sock_drop_short", "shorter than our header")                           \
 	X(SOCK_DROP_MAGIC, "sock_drop_magic", "wrong magic, version or type")                      \
+	X(SOCK_DROP_SOURCE, "sock_drop_source", "from port 0 or ::, which no reply can reach")     \
 	X(SOCK_DROP_ACL, "sock_drop_acl", "source address denied")                                 \
 	X(SOCK_DROP_NO_SLOT, "sock_drop_no_slot", "no serving worker")                             \
 	X(TCP_STEERED, "tcp_steered", "beginnings of connections given to a worker's listener")    \
@@ -166,6 +170,23 @@ struct fg_bpf_config {
 	__u32 acl_enabled;  /* 0 or 1; 0 skips the lookup */
 	__u32 hash_seed;    /* seeds the flow hash; random per keeper start */
 };
+
+/*
+ * `host` ARRAY, one element (the ingress program's `.bss`: read without a lookup): what XDP knows
+ * of this host. Where the keeper is late, or a bit stands for two addresses, frames go up the
+ * stack.
+ */
+#define FG_HOST_BITS                                                                               \
+	32768 /* with ten addresses, one stranger in 3,277 is taken for one of them                \
+	       */
+struct fg_host {
+	__u64 mac; /* the interface's, as the first 6 bytes of a frame, in the word's upper 6 */
+	__u64 addresses[FG_HOST_BITS / 64]; /* fg_host_bit() of own and broadcast addresses: set */
+};
+static inline __u32 fg_host_bit(const __u32 addr[4])
+{
+	return ((addr[0] ^ addr[1] ^ addr[2] ^ addr[3]) * 0x9e3779b1U) >> 17;
+}
 
 /*
  * What is hashed, with XXH64 (seed: fg_bpf_config.hash_seed; xxhash spec, "XXH64 algorithm"):
@@ -202,6 +223,7 @@ enum { FG_FLOW_AFFINITY = 1, FG_FLOW_V4 = 2, FG_FLOW_V6 = 3 };
 
 _Static_assert(sizeof(struct fg_service) == 24, "abi");
 _Static_assert(FG_SERVICE_ROWS == 1 << (32 - 22), "abi: fg_service_row");
+_Static_assert(FG_HOST_BITS == 1 << (32 - 17), "abi: fg_host_bit");
 _Static_assert(sizeof(union fg_slot) == 8, "abi");
 _Static_assert(sizeof(union fg_bucket) == 8, "abi");
 _Static_assert(sizeof(struct fg_table) == 8 + 2 * (FG_TABLE_PRIME + 1), "abi");

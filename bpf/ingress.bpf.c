@@ -5,6 +5,7 @@
  * stack's help, passes; what is addressed to a service but is no request of our protocol is dropped
  * here.
  */
+#include "bpf/host.h"
 #include "bpf/steer.h"
 
 static __always_inline int fg_verdict(__u32 counter, int action)
@@ -30,13 +31,13 @@ static __always_inline int fg_redirect(struct xdp_md *ctx, __u32 slot)
 
 static __always_inline int fg_ingress_steer(struct xdp_md *ctx)
 {
-	void *end = (void *)(long)ctx->data_end;
+	void *frame = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	const struct fg_service *service;
 	struct fg_datagram datagram = {};
 	struct fg_udp_part part = {};
 	enum fg_shape shape;
 
-	shape = fg_parse((void *)(long)ctx->data, end, &datagram, &part);
+	shape = fg_parse(frame, end, &datagram, &part);
 	if (shape == FG_SHAPE_OTHER)
 		return fg_verdict(FG_COUNTER_XDP_PASS_OTHER, XDP_PASS);
 	service = shape == FG_SHAPE_DATAGRAM
@@ -44,10 +45,16 @@ static __always_inline int fg_ingress_steer(struct xdp_md *ctx)
 			  : fg_find_service(datagram.daddr, 0, FG_PROTO_ANY);
 	if (!service)
 		return fg_verdict(FG_COUNTER_XDP_PASS_OTHER, XDP_PASS);
+	if (part.tagged || !fg_is_to_us(frame))
+		return fg_verdict(FG_COUNTER_XDP_PASS_FRAME, XDP_PASS);
 	if (fg_is_denied(datagram.saddr))
 		return fg_verdict(FG_COUNTER_XDP_DROP_ACL, XDP_DROP);
-	if (shape == FG_SHAPE_STACK || end - (void *)(long)ctx->data > FG_XSK_MAX_BYTES)
+	if (shape == FG_SHAPE_STACK || end - frame > FG_XSK_MAX_BYTES)
 		return fg_verdict(FG_COUNTER_XDP_PASS_STACK, XDP_PASS);
+	if (!datagram.is_v6 && !fg_is_header_sound((struct iphdr *)part.header - 1))
+		return fg_verdict(FG_COUNTER_XDP_DROP_CHECKSUM, XDP_DROP);
+	if (fg_is_from_nobody(&datagram))
+		return fg_verdict(FG_COUNTER_XDP_PASS_SOURCE, XDP_PASS);
 	switch (fg_parse_request(&part, end, &datagram)) {
 	case FG_REQUEST_SHORT:
 		return fg_verdict(FG_COUNTER_XDP_DROP_SHORT, XDP_DROP);

@@ -5,8 +5,8 @@
  * without extension headers, not fragmented, UDP. All else is left to the stack, which reads every
  * form of IP; the socket program sees the datagram there, whole.
  *
- * Not checked here, because the worker or the NIC does: IPv4 header checksum, UDP checksum, the
- * destination MAC address. VLAN tags are skipped, not compared with anything.
+ * VLAN tags are skipped and noted. Who the frame is for and from is host.h's; the UDP checksum is
+ * the worker's.
  */
 #ifndef FG_BPF_PARSE_H
 #define FG_BPF_PARSE_H
@@ -40,7 +40,8 @@ enum fg_shape {
 /* Where the UDP part stands in a frame. */
 struct fg_udp_part {
 	struct udphdr *header;
-	__s32 room; /* bytes of it that IP announces, header included; may be negative */
+	__s32 room;  /* bytes of it that IP announces, header included; may be negative */
+	bool tagged; /* the frame has VLAN tags */
 };
 
 enum fg_request { FG_REQUEST_OURS, FG_REQUEST_SHORT, FG_REQUEST_FOREIGN };
@@ -131,6 +132,7 @@ static __always_inline enum fg_shape fg_parse(void *at, void *end, struct fg_dat
 			return FG_SHAPE_OTHER;
 		type = vlan->type;
 		at = vlan + 1;
+		part->tagged = true;
 	}
 	if (type == bpf_htons(ETH_P_IP))
 		return fg_parse_v4(at, end, datagram, part);

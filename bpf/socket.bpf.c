@@ -34,6 +34,14 @@ static __always_inline bool fg_load_addresses(struct sk_reuseport_md *reuse,
 	return true;
 }
 
+/* The stack delivers what no reply can reach: from port 0, and from ::, which a reply would take
+ * for this host. */
+static __always_inline bool fg_has_source(const struct fg_datagram *datagram)
+{
+	return datagram->sport &&
+	       (datagram->saddr[0] | datagram->saddr[1] | datagram->saddr[2] | datagram->saddr[3]);
+}
+
 static __always_inline int fg_give(struct sk_reuseport_md *reuse, __u32 row, __u32 listener)
 {
 	__u32 index = row * FG_MAX_LISTENERS + listener;
@@ -69,6 +77,8 @@ int fg_socket(struct sk_reuseport_md *reuse)
 		return fg_sink(reuse, listener, FG_COUNTER_SOCK_DROP_SHORT);
 	if (!fg_is_request(head.wire[0]))
 		return fg_sink(reuse, listener, FG_COUNTER_SOCK_DROP_MAGIC);
+	if (!fg_has_source(&datagram))
+		return fg_sink(reuse, listener, FG_COUNTER_SOCK_DROP_SOURCE);
 	if (fg_is_denied(datagram.saddr))
 		return fg_sink(reuse, listener, FG_COUNTER_SOCK_DROP_ACL);
 	datagram.affinity = head.wire[2];

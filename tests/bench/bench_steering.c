@@ -25,6 +25,7 @@
 
 #define ROUNDS	    11
 #define SLOTS	    2
+#define SADDR	    0x0a000002
 #define DADDR	    0x0a000001
 #define PORT	    9000
 #define FRAME_BYTES (14 + 20 + 8 + FG_WIRE_HEADER_BYTES)
@@ -78,19 +79,37 @@ static void must(int ok, const char *what)
 	exit(1);
 }
 
-/* A request from 0.0.0.0:0 to DADDR:PORT. */
+/* RFC 1071, in host order. */
+static uint16_t checksum(const uint8_t *ip)
+{
+	uint32_t sum = 0;
+	uint16_t word;
+
+	for (int i = 0; i < 20; i += 2) {
+		memcpy(&word, ip + i, 2);
+		sum += word;
+	}
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~(sum + (sum >> 16));
+}
+
+/* A request from SADDR:PORT to DADDR:PORT, to the MAC of a fg_host that nobody has filled. */
 static void make_frame(uint8_t frame[FRAME_BYTES])
 {
 	uint16_t type = htons(ETH_P_IP), ip_bytes = htons(FRAME_BYTES - 14);
-	uint16_t udp_bytes = htons(8 + FG_WIRE_HEADER_BYTES), port = htons(PORT);
-	uint32_t daddr = htonl(DADDR), magic = FG_WIRE_MAGIC;
+	uint16_t udp_bytes = htons(8 + FG_WIRE_HEADER_BYTES), port = htons(PORT), check;
+	uint32_t saddr = htonl(SADDR), daddr = htonl(DADDR), magic = FG_WIRE_MAGIC;
 
 	memset(frame, 0, FRAME_BYTES);
 	memcpy(frame + 12, &type, 2);
 	frame[14] = 0x45;
 	memcpy(frame + 16, &ip_bytes, 2);
 	frame[23] = IPPROTO_UDP;
+	memcpy(frame + 26, &saddr, 4);
 	memcpy(frame + 30, &daddr, 4);
+	check = checksum(frame + 14);
+	memcpy(frame + 24, &check, 2);
+	memcpy(frame + 34, &port, 2);
 	memcpy(frame + 36, &port, 2);
 	memcpy(frame + 38, &udp_bytes, 2);
 	memcpy(frame + 42, &magic, 4);

@@ -31,7 +31,18 @@ static __always_inline struct frame *frame_of(struct xdp_md *ctx)
 	return (void *)(frame + 1) > (void *)(long)ctx->data_end ? NULL : frame;
 }
 
-/* One of 2^20 flows (constants: Knuth, "MMIX"). */
+/* The header's checksum follows its source (RFC 1624, equation 3). */
+static __always_inline void set_source(struct frame *frame, __u32 saddr)
+{
+	__u32 old = ~frame->ip.saddr, sum = (__u16)~frame->ip.check;
+
+	sum += (old & 0xffff) + (old >> 16) + (saddr & 0xffff) + (saddr >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	frame->ip.saddr = saddr;
+	frame->ip.check = ~(sum + (sum >> 16));
+}
+
+/* One of 2^20 flows, from 10.0.0.0/8 (constants: Knuth, "MMIX"). */
 static __always_inline void random_flow(struct xdp_md *ctx)
 {
 	struct frame *frame = frame_of(ctx);
@@ -39,7 +50,7 @@ static __always_inline void random_flow(struct xdp_md *ctx)
 	if (!frame)
 		return;
 	frame->state = frame->state * 6364136223846793005ULL + 1442695040888963407ULL;
-	frame->ip.saddr = frame->state >> 44;
+	set_source(frame, (frame->state >> 44) << 8 | 10);
 }
 
 /* A flow that never was. */
@@ -50,8 +61,8 @@ static __always_inline void new_flow(struct xdp_md *ctx)
 	if (!frame)
 		return;
 	frame->state++;
-	frame->ip.saddr = frame->state;
-	frame->udp.source = frame->state >> 32;
+	set_source(frame, frame->state << 8 | 10);
+	frame->udp.source = frame->state >> 24 | 1;
 }
 
 /* What any such program must do at least: read the headers, and pass. */

@@ -38,6 +38,10 @@
 #define FX_V6	      "fd00::1"
 #define FX_CLIENT_V4  "10.0.0.2"
 #define FX_CLIENT_V6  "fd00::2"
+#define FX_MAC                                                                                     \
+	{                                                                                          \
+		0x02, 0, 0, 0, 0, 0x01                                                             \
+	}
 #define FX_MAX_PACKET 1400
 #define FX_PAYLOAD    16 /* bytes behind our header */
 
@@ -106,6 +110,24 @@ static inline void fx_listen(struct fx *fx, const char *text, uint16_t port, uin
 	assert_int_equal(fg_steering_listen(&fx->steering, &address, 0, listener), 0);
 }
 
+/* Tells XDP the MAC that fx_request() sends to, and own addresses. */
+static inline void fx_host(struct fx *fx, const char *const *own, size_t count)
+{
+	static const uint8_t mac[6] = FX_MAC;
+	struct fg_host host = {0};
+
+	memcpy((uint8_t *)&host.mac + 2, mac, sizeof(mac));
+	for (size_t i = 0; i < count; i++) {
+		uint32_t addr[4] = {0, 0, htonl(0xffff)}, bit;
+
+		if (inet_pton(AF_INET, own[i], addr + 3) != 1)
+			assert_int_equal(inet_pton(AF_INET6, own[i], addr), 1);
+		bit = fg_host_bit(addr);
+		host.addresses[bit / 64] |= 1ull << bit % 64;
+	}
+	assert_int_equal(fg_steering_set_host(&fx->steering, &host), 0);
+}
+
 static inline void fx_open(struct fx *fx, const struct fg_steering_config *config)
 {
 	struct fg_error error = {""};
@@ -116,6 +138,7 @@ static inline void fx_open(struct fx *fx, const struct fg_steering_config *confi
 		fx->xsk[slot] = -1;
 	fx_listen(fx, FX_V4, FX_PORT, 0);
 	fx_listen(fx, FX_V6, FX_PORT, 1);
+	fx_host(fx, NULL, 0);
 }
 
 static inline void fx_close(struct fx *fx)
@@ -158,6 +181,7 @@ struct fx_packet {
 	uint8_t bytes[FX_MAX_PACKET];
 	size_t length;
 	size_t ip, udp, wire; /* offsets */
+	bool unsound;	      /* its IPv4 checksum goes out as it stands */
 };
 
 static inline void fx_put16(uint8_t *at, uint16_t value)
@@ -187,6 +211,19 @@ static inline void fx_put_ip(struct fx_packet *packet, const struct fx_flow *flo
 	inet_pton(AF_INET, FX_V4, ip + 16);
 }
 
+/* RFC 1071, of an IPv4 header without options. */
+static inline void fx_put_sum(uint8_t *ip)
+{
+	uint32_t sum = 0;
+
+	fx_put16(ip + 10, 0);
+	for (int i = 0; i < 20; i += 2)
+		sum += ip[i] << 8 | ip[i + 1];
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	fx_put16(ip + 10, ~sum);
+}
+
 /* A well-formed request of that flow to our service; tests then bend its bytes. */
 static inline struct fx_packet fx_request(const struct fx_flow *flow)
 {
@@ -195,10 +232,9 @@ static inline struct fx_packet fx_request(const struct fx_flow *flow)
 					.type = FG_WIRE_REQUEST,
 					.affinity = flow->affinity};
 	size_t room = 8 + FG_WIRE_HEADER_BYTES + FX_PAYLOAD;
-	struct fx_packet packet = {};
+	struct fx_packet packet = {.bytes = FX_MAC};
 	uint8_t *type = packet.bytes + 12;
 
-	packet.bytes[5] = 1;
 	packet.bytes[11] = 2;
 	for (int tag = 0; tag < flow->tags; tag++, type += 4) {
 		fx_put16(type, tag + 1 < flow->tags ? ETH_P_8021AD : ETH_P_8021Q);
@@ -231,16 +267,19 @@ static inline uint8_t *fx_insert(struct fx_packet *packet, size_t at, size_t cou
 
 /* ---- running --------------------------------------------------------------------------- */
 
-static inline int fx_run_as(struct fx *fx, const struct fx_packet *packet, uint32_t ifindex,
+static inline int fx_run_as(struct fx *fx, const struct fx_packet *bent, uint32_t ifindex,
 			    uint32_t queue)
 {
-	struct xdp_md context = {.data_end = packet->length,
+	struct fx_packet packet = *bent;
+	struct xdp_md context = {.data_end = packet.length,
 				 .ingress_ifindex = ifindex,
 				 .rx_queue_index = queue};
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet->bytes,
-		    .data_size_in = packet->length, .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.bytes,
+		    .data_size_in = packet.length, .repeat = 1);
 	int fd = bpf_program__fd(fx->steering.ingress->progs.fg_ingress);
 
+	if (!packet.unsound && packet.bytes[packet.ip] >> 4 == 4)
+		fx_put_sum(packet.bytes + packet.ip);
 	if (ifindex) {
 		options.ctx_in = &context;
 		options.ctx_size_in = sizeof(context);

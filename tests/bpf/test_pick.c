@@ -80,9 +80,9 @@ static struct fx_packet random_request(bool v6, bool affinity)
 	struct fx_packet packet = fx_request(&flow);
 	uint8_t *source = packet.bytes + packet.ip + (v6 ? 8 : 12);
 
-	for (int i = 0; i < (v6 ? 16 : 4); i++)
+	for (int i = 1; i < (v6 ? 16 : 4); i++) /* the first byte stays: somebody can be there */
 		source[i] = next_random() >> 32;
-	fx_put16(packet.bytes + packet.udp, next_random() >> 32);
+	fx_put16(packet.bytes + packet.udp, next_random() >> 32 | 1);
 	return packet;
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Every mode, both families, with and without affinity keys: right answers, nothing lost."""
 
-from harness import (CLIENT4, DIGITS, SERVER4, SERVER6, PORT, Client, Gateway, Net, Repository,
-                     close_to, digits_rows, load, main, reference, request)
+from harness import (SERVER4, SERVER6, PORT, Client, Gateway, Net, Repository, close_to,
+                     digits_rows, load, main, reference, request)
 
 MODES = ("native", "generic", "sockets")
 
@@ -162,47 +162,6 @@ def larger_frames_go_up_the_stack():
         assert received(gateway.status()) == (2, 5), received(gateway.status())
 
 
-def checksum(data):
-    total = sum(int.from_bytes(data[i:i + 2].ljust(2, b"\0"), "big")
-                for i in range(0, len(data), 2))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
-
-
-def vlan_tags():
-    """One and two tags come back on the reply. Raw frames: tags must be inside the packet."""
-    import socket
-    import struct
-    row = digits_rows()[0]
-    payload = request(row)
-    udp = struct.pack(">HHHH", 4242, PORT, 8 + len(payload), 0) + payload
-    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0,
-                     socket.inet_aton(CLIENT4), socket.inet_aton(SERVER4))
-    ip = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:]
-    for mode, tags in (("native", 1), ("native", 2), ("generic", 1)):
-        repository = Repository()
-        repository.publish(1)
-        with Net() as net, Gateway(net, repository, mode=mode):
-            with net.inside(net.cl):
-                raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-            raw.bind(("cl0", 0))
-            raw.settimeout(3)
-            own = raw.getsockname()[4]
-            tag = b"".join(struct.pack(">HH", 0x88a8 if tags == 2 and n == 0 else 0x8100, 100 + n)
-                           for n in range(tags))
-            raw.send(b"\xff" * 6 + own + tag + b"\x08\x00" + ip + udp)
-            for _ in range(20):
-                frame = raw.recv(4096)
-                if b"FGP1" in frame and frame[6:12] != own:
-                    break
-            start = frame.index(b"FGP1")
-            assert frame[start + 5] == 2 and frame[start + 13] == 0
-            assert tag[-4:] in frame[:start] or tags == 1, frame[:60].hex()
-            assert close_to(struct.unpack("<10f", frame[start + 64:start + 104]), reference(1)[0])
-            raw.close()
-
-
 if __name__ == "__main__":
     matrix = [(f"{mode} {family} {'affinity' if affinity else 'five-tuple'}",
                lambda mode=mode, address=address, affinity=affinity: serves(mode, address, affinity))
@@ -211,4 +170,4 @@ if __name__ == "__main__":
     main(*matrix, chooses_the_fastest_mode, affinity_keeps_one_worker, same_answer_on_every_path,
          fragments_reach_the_worker, wildcard_answers_from_the_address_asked,
          options_go_up_the_stack, many_queues,
-         jumbo_frames_stay_in_xdp, larger_frames_go_up_the_stack, vlan_tags)
+         jumbo_frames_stay_in_xdp, larger_frames_go_up_the_stack)

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "userspace/daemon/dataplane_tcp.h"
+#include "userspace/daemon/host.h"
 
 #define MAX_ENTRIES    2048
 #define MIN_ENTRIES    32
@@ -61,9 +62,6 @@ static int find_interface(struct fg_dataplane *dataplane, struct fg_error *error
 		return fg_error_set(error, -ENETDOWN,
 				    "interface %s is down: bring it up (ip link set %s up)", name,
 				    name);
-	if (ask_interface(name, SIOCGIFMTU, &ifr))
-		return fg_error_set(error, -ENODEV, "interface %s has no MTU", name);
-	dataplane->mtu = ifr.ifr_mtu;
 	dataplane->queues = count_queues(name);
 	if (dataplane->queues > FG_MAX_QUEUES)
 		return fg_error_set(error, -E2BIG,
@@ -71,6 +69,25 @@ static int find_interface(struct fg_dataplane *dataplane, struct fg_error *error
 				    "ethtool -L %s combined %d",
 				    name, dataplane->queues, FG_MAX_QUEUES, name, FG_MAX_QUEUES);
 	return 0;
+}
+
+int fg_dataplane_follow_host(struct fg_dataplane *dataplane)
+{
+	const char *name = dataplane->config->interface;
+	struct ifreq ifr = {0};
+	struct fg_host host;
+	int code;
+
+	if (!dataplane->queues)
+		return 0;
+	code = ask_interface(name, SIOCGIFMTU, &ifr);
+	if (!code)
+		code = fg_host_read(name, &host);
+	if (!code)
+		code = fg_steering_set_host(dataplane->steering, &host);
+	if (!code)
+		dataplane->mtu = ifr.ifr_mtu;
+	return code;
 }
 
 /* ---- listeners -------------------------------------------------------------------------- */
@@ -236,8 +253,12 @@ static int open_umem(struct fg_dataplane *dataplane, uint32_t queue, bool native
  * socket it lets everything pass. */
 static int open_xdp(struct fg_dataplane *dataplane, bool native, struct fg_error *error)
 {
-	int code = fg_steering_attach(dataplane->steering, dataplane->ifindex, native, error);
+	int code = fg_dataplane_follow_host(dataplane);
 
+	if (code)
+		return fg_error_set(error, code, "interface %s: no MTU or no Ethernet address: %s",
+				    dataplane->config->interface, strerror(-code));
+	code = fg_steering_attach(dataplane->steering, dataplane->ifindex, native, error);
 	for (uint32_t queue = 0; !code && queue < dataplane->queues; queue++)
 		code = open_umem(dataplane, queue, native, error);
 	if (code) {

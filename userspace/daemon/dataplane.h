@@ -47,6 +47,13 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 /* Closes all sockets and frames; the steering is the caller's. Safe on a zeroed struct. */
 void fg_dataplane_close(struct fg_dataplane *dataplane);
 
+/*
+ * The interface's MTU and MAC, or an address of this host, may have changed: reads them again, for
+ * XDP and into dataplane->mtu. Keeper only, whenever it learns of a change and now and then. -errno
+ * when the interface is not there; then all stays as it was.
+ */
+int fg_dataplane_follow_host(struct fg_dataplane *dataplane);
+
 /* A worker is about to stand in the slot: makes the sockets that it has not, and puts them into the
  * maps. Keeper only. */
 int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error);

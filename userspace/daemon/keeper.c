@@ -536,6 +536,7 @@ static void tidy(struct keeper *keeper)
 		if (!keeper->posts[slot].pid)
 			fg_dataplane_reclaim_slot(&keeper->dataplane, slot);
 	fg_dataplane_count_drops(&keeper->dataplane, &keeper->state->boot.drops);
+	fg_dataplane_follow_host(&keeper->dataplane);
 	atomic_store(&keeper->state->boot.log_lost, fg_log_lost());
 	keep_pins(keeper);
 }

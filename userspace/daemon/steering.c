@@ -114,6 +114,9 @@ static int load_ingress(struct fg_steering *steering, struct fg_error *error)
 	steering->ingress = ingress;
 	*(struct fg_bpf_config *)&ingress->rodata->fg_config = bpf_config(steering);
 	err = bpf_map__set_max_entries(ingress->maps.buckets, 1U << steering->config.buckets_log2);
+	/* Not mapped, so that no child inherits a mapping that it could write to. */
+	if (!err)
+		err = bpf_map__set_map_flags(ingress->maps.bss, 0);
 	if (!err)
 		err = ingress_bpf__load(ingress);
 	if (err)
@@ -127,6 +130,7 @@ static int load_ingress(struct fg_steering *steering, struct fg_error *error)
 	steering->buckets = bpf_map__fd(ingress->maps.buckets);
 	steering->acl = bpf_map__fd(ingress->maps.acl);
 	steering->counters = bpf_map__fd(ingress->maps.counters);
+	steering->host = bpf_map__fd(ingress->maps.bss);
 	steering->clock = bpf_program__fd(ingress->progs.fg_clock);
 	find_table_types(steering);
 	return 0;

@@ -36,7 +36,8 @@ struct fg_steering {
 	struct socket_bpf *socket;
 	struct lookup_bpf *lookup; /* NULL until fg_steering_attach_tcp */
 	struct fg_steering_config config;
-	int live, services, slots, xsks, socks_udp, socks_tcp, buckets, acl, counters; /* map fds */
+	int live, services, slots, xsks, socks_udp, socks_tcp, buckets, acl, counters,
+		host;  /* map fds */
 	int reuseport; /* fd of the sk_reuseport program, for SO_ATTACH_REUSEPORT_EBPF */
 	int clock;     /* fd of the program that tells the tick */
 	int btf;       /* fd of the types that a table is made of ... */
@@ -104,6 +105,10 @@ int fg_steering_listen_tcp(const struct fg_steering *steering,
 /* Adds a prefix; bits counts within the address's own family. */
 int fg_steering_acl(const struct fg_steering *steering, const struct sockaddr_storage *address,
 		    uint32_t bits, enum fg_acl_action action);
+
+/* What XDP shall know of this host from now on (host.h reads it). Until the first call XDP leaves
+ * everything to the stack. */
+int fg_steering_set_host(const struct fg_steering *steering, const struct fg_host *host);
 
 /*
  * A worker's sockets, by slot (UDP, TCP: FG_SINK_ROW is for what must get no answer). They leave

@@ -102,6 +102,13 @@ int fg_steering_acl(const struct fg_steering *steering, const struct sockaddr_st
 	return bpf_map_update_elem(steering->acl, &key, &value, BPF_ANY);
 }
 
+int fg_steering_set_host(const struct fg_steering *steering, const struct fg_host *host)
+{
+	uint32_t zero = 0;
+
+	return bpf_map_update_elem(steering->host, &zero, host, BPF_ANY);
+}
+
 int fg_steering_set_xsk(const struct fg_steering *steering, uint16_t slot, uint32_t queue, int fd)
 {
 	uint32_t key = slot * FG_MAX_QUEUES + queue;

@@ -18,8 +18,8 @@
 #define FG_BPFFS "/sys/fs/bpf"
 
 /* The maps that are pinned: what docs/maps.md describes. */
-static const char *const pinned[] = {"live",	  "services", "slots", "xsks",	  "socks_udp",
-				     "socks_tcp", "buckets",  "acl",   "counters"};
+static const char *const pinned[] = {"live",	  "services", "slots", "xsks", "socks_udp",
+				     "socks_tcp", "buckets",  "acl",   "host", "counters"};
 
 static bool is_bpffs(const char *path)
 {
@@ -120,7 +120,8 @@ int fg_pins_add(const struct fg_steering *steering, struct fg_error *error)
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(pinned) / sizeof(pinned[0]); i++) {
-		int map = bpf_object__find_map_fd_by_name(steering->ingress->obj, pinned[i]);
+		const char *name = strcmp(pinned[i], "host") ? pinned[i] : ".bss";
+		int map = bpf_object__find_map_fd_by_name(steering->ingress->obj, name);
 		int err = map < 0 ? map : 0;
 
 		/* Not bpf_map__pin: that takes what it once pinned for pinned. */

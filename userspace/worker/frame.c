@@ -8,9 +8,7 @@
 #include <netinet/udp.h>
 #include <string.h>
 
-#define VLAN_TAGS  2
-#define VLAN_BYTES 4
-#define UDP_BYTES  8
+#define UDP_BYTES 8
 
 static uint16_t load16(const uint8_t *at)
 {
@@ -50,7 +48,7 @@ static uint16_t fold(uint64_t sum)
 
 static uint64_t sum_pseudo(const struct fg_frame *frame, uint16_t udp_bytes)
 {
-	const uint8_t *ip = frame->bytes + frame->network;
+	const uint8_t *ip = frame->bytes + ETH_HLEN;
 	uint64_t sum = frame->ipv6 ? sum_bytes(ip + 8, 32, 0) : sum_bytes(ip + 12, 8, 0);
 
 	return sum + htons(IPPROTO_UDP) + htons(udp_bytes);
@@ -69,14 +67,15 @@ static int check_udp(const struct fg_frame *frame, uint16_t udp_bytes)
 	return -EBADMSG;
 }
 
-/* Checks the IP header at frame->network and finds frame->transport; `end`: bytes of the frame. */
+/* Checks the IP header behind the Ethernet header and finds frame->transport; `end`: bytes of the
+ * frame. */
 static int parse_ip(struct fg_frame *frame, uint32_t end)
 {
-	const uint8_t *ip = frame->bytes + frame->network;
+	const uint8_t *ip = frame->bytes + ETH_HLEN;
 	uint32_t header = frame->ipv6 ? sizeof(struct ip6_hdr) : sizeof(struct iphdr);
 	uint32_t total;
 
-	if (frame->network + header > end)
+	if (ETH_HLEN + header > end)
 		return -EPROTO;
 	if (frame->ipv6) {
 		if (ip[0] >> 4 != 6 || ip[6] != IPPROTO_UDP)
@@ -88,9 +87,9 @@ static int parse_ip(struct fg_frame *frame, uint32_t end)
 			return -EPROTO;
 		total = ntohs(load16(ip + 2));
 	}
-	if (total < header + UDP_BYTES || frame->network + total > end)
+	if (total < header + UDP_BYTES || ETH_HLEN + total > end)
 		return -EPROTO;
-	frame->transport = frame->network + header;
+	frame->transport = ETH_HLEN + header;
 	return total - header;
 }
 
@@ -99,15 +98,10 @@ int fg_frame_parse(struct fg_frame *frame, uint8_t *bytes, uint32_t length)
 	uint16_t type, udp_bytes;
 	int room;
 
-	*frame = (struct fg_frame){.bytes = bytes, .network = ETH_HLEN};
-	if (length < ETH_HLEN + 2 * VLAN_BYTES)
+	*frame = (struct fg_frame){.bytes = bytes};
+	if (length < ETH_HLEN)
 		return -EPROTO;
 	type = load16(bytes + 12);
-	for (int i = 0;
-	     i < VLAN_TAGS && (type == htons(ETH_P_8021Q) || type == htons(ETH_P_8021AD)); i++) {
-		type = load16(bytes + frame->network + 2);
-		frame->network += VLAN_BYTES;
-	}
 	if (type != htons(ETH_P_IP) && type != htons(ETH_P_IPV6))
 		return -EPROTO;
 	frame->ipv6 = type == htons(ETH_P_IPV6);
@@ -159,7 +153,7 @@ uint32_t fg_frame_answer(const struct fg_frame *frame, uint16_t payload_bytes)
 	uint16_t udp_bytes = payload_bytes + UDP_BYTES, length = htons(udp_bytes), check = 0;
 
 	swap_bytes(frame->bytes, frame->bytes + ETH_ALEN, ETH_ALEN);
-	answer_ip(frame->bytes + frame->network, frame->ipv6, udp_bytes);
+	answer_ip(frame->bytes + ETH_HLEN, frame->ipv6, udp_bytes);
 	swap_bytes(udp, udp + 2, 2);
 	memcpy(udp + 4, &length, 2);
 	memcpy(udp + 6, &check, 2);

@@ -1,7 +1,7 @@
 /*
  * frame.h: an Ethernet frame that carries one of our datagrams, turned into its reply in place.
  *
- * The XDP program lets through only what fg_frame_parse accepts: Ethernet with up to two VLAN tags,
+ * The XDP program lets through only what fg_frame_parse accepts: Ethernet without VLAN tags,
  * IPv4 without options or fragments (RFC 791) or IPv6 without extension headers (RFC 8200), UDP
  * (RFC 768). It is parsed again here because a frame says nothing about who let it through.
  */
@@ -12,8 +12,7 @@
 #include <stdint.h>
 
 struct fg_frame {
-	uint8_t *bytes;	    /* Ethernet header */
-	uint16_t network;   /* offset of the IP header */
+	uint8_t *bytes;	    /* Ethernet header; IP follows at once */
 	uint16_t transport; /* offset of the UDP header; the payload is 8 bytes further */
 	uint16_t payload_bytes;
 	bool ipv6;

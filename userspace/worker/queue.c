@@ -1,5 +1,6 @@
 #include "userspace/worker/queue.h"
 
+#include <linux/if_ether.h>
 #include "userspace/shared/stats.h"
 
 static void hold(struct fg_queue *queue, uint64_t address)
@@ -33,7 +34,7 @@ static bool to_message(struct fg_queue *queue, uint32_t index, uint64_t arrived_
 		return false;
 	payload = frame->transport + 8;
 	room = FG_FRAME_BYTES - received->address % FG_FRAME_BYTES - payload;
-	mtu_room = queue->mtu - (payload - frame->network);
+	mtu_room = queue->mtu - (payload - ETH_HLEN);
 	if (room > mtu_room)
 		room = mtu_room;
 	*message = (struct fg_message){
