@@ -257,7 +257,7 @@ static void remove_pin_dir(void)
 {
 	static const char *const names[] = {"live",	 "services",  "slots",	 "xsks",
 					    "socks_udp", "socks_tcp", "buckets", "acl",
-					    "counters",	 "table-0"};
+					    "host",	 "counters",  "table-0"};
 	const char *dir = fx.steering.config.pin_dir;
 	char path[512];
 

@@ -104,7 +104,7 @@ static void answers_are_whole(void **state)
 		assert_int_equal(fg_frame_parse(&frame, bytes, length), 0);
 		for (int k = 0; k < reply; k++)
 			bytes[frame.transport + 8 + k] = rand();
-		answer = fg_frame_answer(&frame, reply);
+		answer = fg_frame_answer(&frame, reply, i + 7);
 		assert_int_equal(answer, frame.transport + 8 + reply);
 		ip = bytes + ETH_HLEN;
 		udp = bytes + frame.transport;
@@ -122,6 +122,8 @@ static void answers_are_whole(void **state)
 			assert_memory_equal(ip + 16, before + ETH_HLEN + 12, 4);
 			assert_int_equal(fold(sum(ip, 20)), 0xffff);
 			assert_int_equal(ip[8], 64);
+			assert_int_equal(ip[4] << 8 | ip[5], i + 7);
+			assert_int_equal(ip[6] | ip[7], 0); /* any router may fragment it */
 		}
 		assert_int_equal(fold(sum(udp, reply + 8) + pseudo(ip, shape.ipv6, reply + 8)),
 				 0xffff);

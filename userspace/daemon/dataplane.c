@@ -147,6 +147,7 @@ static int announce(const struct fg_dataplane *dataplane, uint32_t listener)
 static int bind_udp(const struct sockaddr_storage *address, bool share, int *result)
 {
 	bool ipv6 = address->ss_family == AF_INET6;
+	int may_fragment = IP_PMTUDISC_DONT; /* routers too, as what AF_XDP sends (detour.h) */
 	int fd = socket(address->ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int one = 1, buffer = RECEIVE_BUFFER, code;
 
@@ -157,6 +158,8 @@ static int bind_udp(const struct sockaddr_storage *address, bool share, int *res
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer));
 	if (ipv6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	else
+		setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &may_fragment, sizeof(may_fragment));
 	if (is_wildcard(address))
 		setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
 			   ipv6 ? IPV6_RECVPKTINFO : IP_PKTINFO, &one, sizeof(one));

@@ -372,6 +372,15 @@ static int start_control(struct keeper *keeper)
 	return fg_control_child_open(&keeper->control, &setup, keeper->state_fd);
 }
 
+/* The interface and this host's addresses may change at any time. */
+static void follow_host(struct keeper *keeper)
+{
+	fg_dataplane_follow_host(&keeper->dataplane);
+	for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++)
+		atomic_store_explicit(&keeper->state->slots[slot].post.mtu, keeper->dataplane.mtu,
+				      memory_order_relaxed);
+}
+
 static int start(struct keeper *keeper, struct fg_error *error)
 {
 	const struct fg_config *config = keeper->config;
@@ -407,6 +416,7 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	       fg_mode_name(boot->mode), boot->interface, boot->queues, keeper->dataplane.mtu,
 	       boot->mode_reason[0] ? " reason=\"" : "", boot->mode_reason,
 	       boot->mode_reason[0] ? "\"" : "");
+	follow_host(keeper);
 	code = start_control(keeper);
 	return code ? fg_error_set(error, code, "control: %s", strerror(-code)) : 0;
 }
@@ -536,7 +546,7 @@ static void tidy(struct keeper *keeper)
 		if (!keeper->posts[slot].pid)
 			fg_dataplane_reclaim_slot(&keeper->dataplane, slot);
 	fg_dataplane_count_drops(&keeper->dataplane, &keeper->state->boot.drops);
-	fg_dataplane_follow_host(&keeper->dataplane);
+	follow_host(keeper);
 	atomic_store(&keeper->state->boot.log_lost, fg_log_lost());
 	keep_pins(keeper);
 }

@@ -152,6 +152,7 @@ static json_t *report_worker(const struct fg_state_slot *state, uint32_t slot, b
 		{"tcp_closed", count(&stats->tcp_closed)},
 		{"tcp_refused", count(&stats->tcp_refused)},
 		{"not_ours", count(&stats->not_ours)},
+		{"detoured", count(&stats->detoured)},
 		{"send_failed", count(&stats->send_failed)},
 		{"sleeps", count(&stats->sleeps)},
 		{"own_bytes", state->work.own_bytes},

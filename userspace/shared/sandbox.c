@@ -163,6 +163,7 @@ static const int packer_calls[] = {SCMP_SYS(pwrite64), SCMP_SYS(ftruncate)};
 static const int worker_calls[] = {
 	SCMP_SYS(sendto),   /* AF_XDP: send what is in the tx ring */
 	SCMP_SYS(recvfrom), /* AF_XDP: look at the fill ring */
+	SCMP_SYS(sendmsg),  /* AF_XDP: what the path may not take leaves through a UDP socket */
 	SCMP_SYS(io_uring_enter),
 	SCMP_SYS(shutdown),	 /* TCP: a connection ends in order */
 	SCMP_SYS(sched_setattr), /* warm: back to nice 0, within RLIMIT_NICE */

@@ -12,7 +12,7 @@
  *   rollout         control   generations, wanted versions: the whole state of sched/rollout
  *   rules[]         control   the configuration of models: rollout says which one is in force
  *   control         control   what else the next control process must find
- *   slots[].post    keeper    pid and exit of the slot's worker
+ *   slots[].post    keeper    pid and exit of the slot's worker, the MTU it sends by
  *   slots[].order   control   what the worker is told
  *   slots[].watch   control   which model it watches, for a canary or a shadow
  *   slots[].work    worker    what it is doing, and its counters
@@ -84,6 +84,7 @@ struct fg_state_post {
 	uint64_t spawned_ns;
 	_Atomic uint32_t deaths; /* workers that ended without being told to */
 	_Atomic uint32_t urgent; /* 1: made urgent (FG_ORDERS_PRIORITY); 0 with each new worker */
+	_Atomic uint32_t mtu;	 /* of the interface, followed; 0 in mode sockets */
 };
 
 /* Counters are written by one thread with relaxed stores; nobody ever needs two of them to
@@ -97,6 +98,7 @@ struct fg_stats {
 	_Atomic uint64_t not_ours;     /* datagrams that got no answer: short, magic, version */
 	_Atomic uint64_t xsk_received; /* datagrams from AF_XDP */
 	_Atomic uint64_t udp_received; /* datagrams from io_uring */
+	_Atomic uint64_t detoured; /* of xsk_received: answered through a UDP socket (detour.h) */
 	_Atomic uint64_t send_failed;  /* replies the kernel refused */
 	_Atomic uint64_t sleeps;       /* times it blocked */
 	_Atomic uint64_t tcp_accepted; /* connections */

@@ -124,7 +124,7 @@ static void swap_bytes(uint8_t *a, uint8_t *b, size_t count)
 	memcpy(b, keep, count);
 }
 
-static void answer_ip(uint8_t *ip, bool ipv6, uint16_t udp_bytes)
+static void answer_ip(uint8_t *ip, bool ipv6, uint16_t udp_bytes, uint16_t id)
 {
 	struct iphdr header;
 	uint16_t total = htons(udp_bytes);
@@ -137,8 +137,10 @@ static void answer_ip(uint8_t *ip, bool ipv6, uint16_t udp_bytes)
 	}
 	memcpy(&header, ip, sizeof(header));
 	header.tot_len = htons(sizeof(header) + udp_bytes);
-	header.id = 0; /* RFC 6864: meaningless in a datagram that is never fragmented */
-	header.frag_off = htons(IP_DF);
+	/* No DF: where a link on the way is smaller than ours, a router fragments, and no client
+	 * waits for the one reply that would teach us so. Then the id counts (RFC 6864). */
+	header.id = htons(id);
+	header.frag_off = 0;
 	header.ttl = 64;
 	header.check = 0;
 	memcpy(ip, &header, sizeof(header));
@@ -147,13 +149,13 @@ static void answer_ip(uint8_t *ip, bool ipv6, uint16_t udp_bytes)
 	memcpy(ip + 10, &header.check, 2);
 }
 
-uint32_t fg_frame_answer(const struct fg_frame *frame, uint16_t payload_bytes)
+uint32_t fg_frame_answer(const struct fg_frame *frame, uint16_t payload_bytes, uint16_t id)
 {
 	uint8_t *udp = frame->bytes + frame->transport;
 	uint16_t udp_bytes = payload_bytes + UDP_BYTES, length = htons(udp_bytes), check = 0;
 
 	swap_bytes(frame->bytes, frame->bytes + ETH_ALEN, ETH_ALEN);
-	answer_ip(frame->bytes + ETH_HLEN, frame->ipv6, udp_bytes);
+	answer_ip(frame->bytes + ETH_HLEN, frame->ipv6, udp_bytes, id);
 	swap_bytes(udp, udp + 2, 2);
 	memcpy(udp + 4, &length, 2);
 	memcpy(udp + 6, &check, 2);

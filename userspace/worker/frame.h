@@ -29,7 +29,8 @@ int fg_frame_parse(struct fg_frame *frame, uint8_t *bytes, uint32_t length);
 /*
  * Writes the headers of the answer: addresses and ports swapped, lengths for payload_bytes of
  * payload already in place, TTL 64, both checksums complete. Returns the frame's length.
+ * IPv4: routers may fragment it, so `id` should differ from the last ones' to the same client.
  */
-uint32_t fg_frame_answer(const struct fg_frame *frame, uint16_t payload_bytes);
+uint32_t fg_frame_answer(const struct fg_frame *frame, uint16_t payload_bytes, uint16_t id);
 
 #endif

@@ -1,6 +1,4 @@
 #include "userspace/worker/queue.h"
-
-#include <linux/if_ether.h>
 #include "userspace/shared/stats.h"
 
 static void hold(struct fg_queue *queue, uint64_t address)
@@ -28,15 +26,12 @@ static bool to_message(struct fg_queue *queue, uint32_t index, uint64_t arrived_
 {
 	const struct fg_xsk_frame *received = &queue->received[index];
 	struct fg_frame *frame = &queue->frames[index];
-	uint32_t payload, room, mtu_room;
+	uint32_t payload, room;
 
 	if (fg_frame_parse(frame, fg_xsk_bytes(queue->xsk, received->address), received->length))
 		return false;
 	payload = frame->transport + 8;
 	room = FG_FRAME_BYTES - received->address % FG_FRAME_BYTES - payload;
-	mtu_room = queue->mtu - (payload - ETH_HLEN);
-	if (room > mtu_room)
-		room = mtu_room;
 	*message = (struct fg_message){
 		.bytes = frame->bytes + payload,
 		.length = frame->payload_bytes,
@@ -45,6 +40,15 @@ static bool to_message(struct fg_queue *queue, uint32_t index, uint64_t arrived_
 		.tag = index,
 	};
 	return true;
+}
+
+/* Through the socket, by a call of its own: such replies are few, and wait for nothing. */
+static void send_by_detour(struct fg_queue *queue, const struct fg_message *message)
+{
+	bool sent = !fg_detour_send(queue->detour, &queue->frames[message->tag], message->length);
+
+	fg_stats_add(sent ? &queue->stats->detoured : &queue->stats->send_failed, 1);
+	hold(queue, queue->received[message->tag].address);
 }
 
 /* Sends the replies that the engine just finished. */
@@ -56,16 +60,18 @@ static void send_done(struct fg_queue *queue)
 
 	for (uint32_t i = 0; i < engine->done_count; i++) {
 		const struct fg_message *message = engine->done[i];
+		const struct fg_frame *frame = &queue->frames[message->tag];
 		uint64_t address = queue->received[message->tag].address;
 
-		if (!message->length) {
+		if (!message->length)
 			hold(queue, address);
-			continue;
-		}
-		replies[sending++] = (struct fg_xsk_frame){
-			.address = address,
-			.length = fg_frame_answer(&queue->frames[message->tag], message->length),
-		};
+		else if (fg_detour_is_needed(queue->detour, frame, message->length))
+			send_by_detour(queue, message);
+		else
+			replies[sending++] = (struct fg_xsk_frame){
+				.address = address,
+				.length = fg_frame_answer(frame, message->length, queue->ip_id++),
+			};
 	}
 	if (!sending)
 		return;

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 #include "userspace/shared/xsk.h"
+#include "userspace/worker/detour.h"
 #include "userspace/worker/engine.h"
 #include "userspace/worker/frame.h"
 
@@ -18,7 +19,8 @@ struct fg_queue {
 	struct fg_engine *engine;
 	struct fg_stats *stats;
 	_Atomic uint64_t *heartbeat_ns; /* of the slot: stored after every batch */
-	uint32_t mtu;			/* of the interface: bounds a reply's IP datagram */
+	const struct fg_detour *detour; /* for what the path may not take in one packet */
+	uint16_t ip_id;			/* of the next reply over IPv4 */
 	uint64_t looked_ns;		/* of the last look at the ring */
 	uint64_t backlog_ns; /* of the look that found more than it could take; 0: none */
 	uint32_t held_count;
@@ -31,7 +33,8 @@ struct fg_queue {
 /*
  * Takes what is in the rx ring, up to FG_QUEUE_BATCH, and answers it: replies are sent batch by
  * batch as the engine finishes them. Returns how many frames were taken. Hot path: one syscall per
- * engine batch (the send; copy mode has no other way), none when the ring is empty.
+ * engine batch (the send; copy mode has no other way) and one for each reply that takes the detour,
+ * none when the ring is empty.
  */
 uint32_t fg_queue_serve(struct fg_queue *queue, uint64_t now_ns);
 

@@ -43,6 +43,7 @@ struct worker {
 	struct fg_shadow_run shadow; /* of a shadow; it has no rings and no queues */
 	struct fg_tcp tcp;	     /* if the gateway listens on TCP: then uring.tcp is set */
 	struct fg_uring uring;
+	struct fg_detour detour;
 	uint32_t queue_count;
 	struct fg_queue queues[FG_MAX_QUEUES];
 	struct fg_message messages[URING_BATCH + FG_TCP_BATCH];
@@ -139,6 +140,13 @@ static int open_uring(struct worker *worker, const struct fg_worker_setup *setup
 static void open_queues(struct worker *worker, const struct fg_worker_setup *setup)
 {
 	worker->queue_count = setup->dataplane->queues;
+	worker->detour = (struct fg_detour){
+		.mtu = &worker->slot->post.mtu,
+		.listeners = worker->config->listen,
+		.sockets = setup->dataplane->slots[setup->slot].udp,
+		.listener_count = worker->config->listen_count,
+		.ifindex = setup->dataplane->ifindex,
+	};
 	for (uint32_t i = 0; i < worker->queue_count; i++) {
 		struct fg_queue *queue = &worker->queues[i];
 
@@ -146,7 +154,8 @@ static void open_queues(struct worker *worker, const struct fg_worker_setup *set
 		queue->engine = &worker->engine;
 		queue->stats = &worker->slot->work.stats;
 		queue->heartbeat_ns = &worker->slot->work.heartbeat_ns;
-		queue->mtu = setup->dataplane->mtu;
+		queue->detour = &worker->detour;
+		queue->ip_id = (setup->slot * FG_MAX_QUEUES + i) << 6; /* apart from others' */
 	}
 }
 
