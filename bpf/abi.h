@@ -132,7 +132,7 @@ enum fg_acl_action {
 #define FG_COUNTERS(X)                                                                             \
 	X(XDP_STEERED, "xdp_steered", "datagrams redirected to a worker's AF_XDP socket")          \
 	X(XDP_PASS_OTHER, "xdp_pass_other", "packets that are not for a service of ours")          \
-	X(XDP_PASS_STACK, "xdp_pass_stack", "ours, but fragmented or with options: up the stack")  \
+	X(XDP_PASS_STACK, "xdp_pass_stack", "ours, but in parts, with options, several in one")    \
 	X(XDP_PASS_FRAME, "xdp_pass_frame", "ours, but to another MAC or in a VLAN: the stack's")  \
 	X(XDP_PASS_SOURCE, "xdp_pass_source", "ours, but from nobody or this host: the stack's")   \
 	X(XDP_PASS_NO_XSK, "xdp_pass_no_xsk", "ours, but the worker has no AF_XDP socket here")    \
@@ -180,7 +180,8 @@ struct fg_bpf_config {
 	32768 /* with ten addresses, one stranger in 3,277 is taken for one of them                \
 	       */
 struct fg_host {
-	__u64 mac; /* the interface's, as the first 6 bytes of a frame, in the word's upper 6 */
+	__u64 mac;     /* the interface's, as the first 6 bytes of a frame, in the word's upper 6 */
+	__u64 generic; /* 1: XDP runs on skbs, and one of them may hold several datagrams */
 	__u64 addresses[FG_HOST_BITS / 64]; /* fg_host_bit() of own and broadcast addresses: set */
 };
 static inline __u32 fg_host_bit(const __u32 addr[4])
@@ -220,6 +221,7 @@ enum { FG_FLOW_AFFINITY = 1, FG_FLOW_V4 = 2, FG_FLOW_V6 = 3 };
 #define FG_WIRE_REQUEST		1
 #define FG_WIRE_HEADER_BYTES	64
 #define FG_WIRE_AFFINITY_OFFSET 16
+#define FG_WIRE_PAYLOAD_OFFSET	48 /* of payload_bytes */
 
 _Static_assert(sizeof(struct fg_service) == 24, "abi");
 _Static_assert(FG_SERVICE_ROWS == 1 << (32 - 22), "abi: fg_service_row");

@@ -60,6 +60,12 @@ static __always_inline int fg_ingress_steer(struct xdp_md *ctx)
 		return fg_verdict(FG_COUNTER_XDP_DROP_SHORT, XDP_DROP);
 	case FG_REQUEST_FOREIGN:
 		return fg_verdict(FG_COUNTER_XDP_DROP_MAGIC, XDP_DROP);
+	case FG_REQUEST_PADDED:
+		/* Or the first of several datagrams that the stack would take apart (UDP_SEGMENT,
+		 * GRO); lengths and headers look the same. */
+		if (fg_host.generic)
+			return fg_verdict(FG_COUNTER_XDP_PASS_STACK, XDP_PASS);
+		break;
 	case FG_REQUEST_OURS:
 		break;
 	}

@@ -44,7 +44,12 @@ struct fg_udp_part {
 	bool tagged; /* the frame has VLAN tags */
 };
 
-enum fg_request { FG_REQUEST_OURS, FG_REQUEST_SHORT, FG_REQUEST_FOREIGN };
+enum fg_request {
+	FG_REQUEST_OURS,
+	FG_REQUEST_PADDED, /* ours, and more behind its payload */
+	FG_REQUEST_SHORT,
+	FG_REQUEST_FOREIGN,
+};
 
 struct fg_vlan {
 	__be16 tci, type;
@@ -149,7 +154,7 @@ static __always_inline bool fg_is_request(__u64 head)
 }
 
 /*
- * Reads our header behind the UDP header; fills datagram->affinity when it is OURS. The UDP length
+ * Reads our header behind the UDP header; fills datagram->affinity when it is ours. The UDP length
  * must lie within the frame and within what IP announces, and hold our header; bytes behind it are
  * Ethernet's padding.
  */
@@ -157,6 +162,7 @@ static __always_inline enum fg_request fg_parse_request(const struct fg_udp_part
 							struct fg_datagram *datagram)
 {
 	void *header = part->header + 1;
+	__s64 payload;
 	__s32 length;
 
 	if (header + FG_WIRE_HEADER_BYTES > end)
@@ -168,7 +174,10 @@ static __always_inline enum fg_request fg_parse_request(const struct fg_udp_part
 	if (!fg_is_request(*(__u64 *)header))
 		return FG_REQUEST_FOREIGN;
 	datagram->affinity = *(__u64 *)(header + FG_WIRE_AFFINITY_OFFSET);
-	return FG_REQUEST_OURS;
+	payload = *(__u32 *)(header + FG_WIRE_PAYLOAD_OFFSET);
+	return length > payload + (__s64)sizeof(struct udphdr) + FG_WIRE_HEADER_BYTES
+		       ? FG_REQUEST_PADDED
+		       : FG_REQUEST_OURS;
 }
 
 #endif

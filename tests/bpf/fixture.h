@@ -230,7 +230,8 @@ static inline struct fx_packet fx_request(const struct fx_flow *flow)
 	struct fg_wire_header header = {.magic = FG_WIRE_MAGIC,
 					.version = FG_WIRE_VERSION,
 					.type = FG_WIRE_REQUEST,
-					.affinity = flow->affinity};
+					.affinity = flow->affinity,
+					.payload_bytes = FX_PAYLOAD};
 	size_t room = 8 + FG_WIRE_HEADER_BYTES + FX_PAYLOAD;
 	struct fx_packet packet = {.bytes = FX_MAC};
 	uint8_t *type = packet.bytes + 12;

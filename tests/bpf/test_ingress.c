@@ -278,6 +278,37 @@ static void lengths_that_are_fine(void **state)
 	for_both(header_alone, XDP_REDIRECT, FG_COUNTER_XDP_STEERED);
 }
 
+static void longer(struct fx_packet *packet)
+{
+	size_t room = 8 + FG_WIRE_HEADER_BYTES + FX_PAYLOAD + 1;
+
+	packet->length++;
+	fx_put16(packet->bytes + packet->udp + 4, room);
+	fx_put16(packet->bytes + packet->ip + (packet->udp - packet->ip == 20 ? 2 : 4),
+		 packet->udp - packet->ip == 20 ? 20 + room : room);
+}
+
+static void payload_is_said_to_be_huge(struct fx_packet *packet)
+{
+	memset(packet->bytes + packet->wire + FG_WIRE_PAYLOAD_OFFSET, 0xff, 4);
+}
+
+/* On skbs, what stands behind the payload may be the next datagram; on frames it is padding. */
+static void several_in_one(void **state)
+{
+	struct fg_host host = {.generic = 1};
+	static const uint8_t mac[6] = FX_MAC;
+
+	(void)state;
+	for_both(longer, XDP_REDIRECT, FG_COUNTER_XDP_STEERED);
+	memcpy((uint8_t *)&host.mac + 2, mac, sizeof(mac));
+	assert_int_equal(fg_steering_set_host(&fx.steering, &host), 0);
+	for_both(longer, XDP_PASS, FG_COUNTER_XDP_PASS_STACK);
+	for_both(nothing, XDP_REDIRECT, FG_COUNTER_XDP_STEERED);
+	for_both(padded, XDP_REDIRECT, FG_COUNTER_XDP_STEERED); /* Ethernet's */
+	for_both(payload_is_said_to_be_huge, XDP_REDIRECT, FG_COUNTER_XDP_STEERED);
+}
+
 /* Each byte of magic, version and type counts; the byte after them does not. */
 static void foreign_protocols(void **state)
 {
@@ -645,6 +676,7 @@ int main(void)
 		TEST(cut_frames),
 		TEST(lengths_that_lie),
 		TEST(lengths_that_are_fine),
+		TEST(several_in_one),
 		TEST(foreign_protocols),
 		TEST(replies_are_foreign),
 		TEST(frames_for_others_pass),

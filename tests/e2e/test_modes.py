@@ -2,7 +2,7 @@
 """Every mode, both families, with and without affinity keys: right answers, nothing lost."""
 
 from harness import (SERVER4, SERVER6, PORT, Client, Gateway, Net, Repository, close_to,
-                     digits_rows, load, main, reference, request)
+                     digits_rows, load, main, reference, request, run)
 
 MODES = ("native", "generic", "sockets")
 
@@ -162,6 +162,32 @@ def larger_frames_go_up_the_stack():
         assert received(gateway.status()) == (2, 5), received(gateway.status())
 
 
+def segmented_batches():
+    """Eight requests of one send with UDP_SEGMENT, also padded ones: each gets its answer."""
+    import socket
+    UDP_SEGMENT = 103
+    rows = digits_rows()
+    for mode in MODES:
+        repository = Repository()
+        repository.publish(1)
+        with Net() as net, Gateway(net, repository, mode=mode) as gateway:
+            run(*net.command(net.cl, ["ethtool", "-K", "cl0", "tx", "on"]))
+            for address in (SERVER4, SERVER6):
+                for number, padding in ((8, 0), (2, 0), (5, 40), (20, 0)):
+                    with Client(net, address) as client:
+                        one = [request(rows[n], request_id=n) + bytes(padding)
+                               for n in range(number)]
+                        client.socket.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(one[0]))
+                        client.send(b"".join(one))
+                        replies = [client.receive() for _ in one]
+                    assert all(replies), (mode, address, number, gateway.counters())
+                    assert {reply.request_id for reply in replies} == set(range(number))
+                    for reply in replies:
+                        assert close_to(reply.floats(), reference(1)[reply.request_id])
+            if mode == "generic":
+                assert gateway.counters()["xdp_pass_stack"] == 8, gateway.counters()
+
+
 if __name__ == "__main__":
     matrix = [(f"{mode} {family} {'affinity' if affinity else 'five-tuple'}",
                lambda mode=mode, address=address, affinity=affinity: serves(mode, address, affinity))
@@ -170,4 +196,4 @@ if __name__ == "__main__":
     main(*matrix, chooses_the_fastest_mode, affinity_keeps_one_worker, same_answer_on_every_path,
          fragments_reach_the_worker, wildcard_answers_from_the_address_asked,
          options_go_up_the_stack, many_queues,
-         jumbo_frames_stay_in_xdp, larger_frames_go_up_the_stack)
+         jumbo_frames_stay_in_xdp, larger_frames_go_up_the_stack, segmented_batches)

@@ -83,6 +83,7 @@ int fg_dataplane_follow_host(struct fg_dataplane *dataplane)
 	code = ask_interface(name, SIOCGIFMTU, &ifr);
 	if (!code)
 		code = fg_host_read(name, &host);
+	host.generic = dataplane->mode == FG_MODE_GENERIC;
 	if (!code)
 		code = fg_steering_set_host(dataplane->steering, &host);
 	if (!code)
@@ -273,15 +274,11 @@ static int open_xdp(struct fg_dataplane *dataplane, bool native, struct fg_error
 
 static int try_mode(struct fg_dataplane *dataplane, enum fg_mode mode, struct fg_error *error)
 {
-	int code = 0;
-
-	if (mode == FG_MODE_SOCKETS)
-		dataplane->queues = dataplane->mtu = 0;
-	else
-		code = open_xdp(dataplane, mode == FG_MODE_NATIVE, error);
-	if (!code)
-		dataplane->mode = mode;
-	return code;
+	dataplane->mode = mode;
+	if (mode != FG_MODE_SOCKETS)
+		return open_xdp(dataplane, mode == FG_MODE_NATIVE, error);
+	dataplane->queues = dataplane->mtu = 0;
+	return 0;
 }
 
 static int choose_mode(struct fg_dataplane *dataplane, struct fg_error *error)

@@ -8,7 +8,8 @@
 
 /*
  * Reads the interface's MAC, and of all interfaces of this network namespace the addresses and
- * broadcast addresses, as they are now. -ENODEV: no such interface, or it has no Ethernet address.
+ * broadcast addresses, as they are now; all else is 0. -ENODEV: no such interface, or it has no
+ * Ethernet address.
  */
 int fg_host_read(const char *interface, struct fg_host *host);
 

@@ -87,7 +87,7 @@ struct fg_wire_header {
 };
 _Static_assert(sizeof(struct fg_wire_header) == FG_WIRE_HEADER_BYTES, "wire");
 _Static_assert(offsetof(struct fg_wire_header, affinity) == FG_WIRE_AFFINITY_OFFSET, "wire");
-_Static_assert(offsetof(struct fg_wire_header, payload_bytes) == 48, "wire");
+_Static_assert(offsetof(struct fg_wire_header, payload_bytes) == FG_WIRE_PAYLOAD_OFFSET, "wire");
 
 /* Bytes of one element, 0 for NONE, TEXT and unknown values. */
 size_t fg_dtype_bytes(uint8_t dtype);
