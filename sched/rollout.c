@@ -432,9 +432,10 @@ static bool choose_slots(struct fg_step *step, uint32_t wanted,
 	return count == wanted;
 }
 
-static void make_room(struct fg_step *step)
+bool fg_step_make_room(struct fg_step *step)
 {
 	struct fg_rollout_generation *generation, *oldest = NULL;
+	bool soon = step->rollout->dropping != 0;
 	uint32_t i;
 
 	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++) {
@@ -443,10 +444,12 @@ static void make_room(struct fg_step *step)
 		    (!oldest || generation->since_ns < oldest->since_ns))
 			oldest = generation;
 		if (generation->phase == FG_GENERATION_RETIRING)
-			return; /* that makes room soon */
+			return true;
+		soon |= generation->phase == FG_GENERATION_DRAINING;
 	}
 	if (oldest)
 		fg_step_enter(step, oldest, FG_GENERATION_RETIRING);
+	return soon || oldest;
 }
 
 /* One shadow's worker runs again what all LIVE workers leave. */
@@ -456,8 +459,10 @@ void fg_step_begin(struct fg_step *step, const struct fg_set *set, bool shadow)
 	uint32_t w, workers = shadow ? 1 : step->config->worker_count;
 	uint16_t slots[FG_ROLLOUT_MAX_WORKERS];
 
+	if (fg_step_lacks_memory(step))
+		return; /* it waits for memory that comes free */
 	if (!generation || !choose_slots(step, workers, slots)) {
-		make_room(step);
+		fg_step_make_room(step);
 		return;
 	}
 	memset(generation, 0, sizeof(*generation));
@@ -551,6 +556,15 @@ static bool plan_used(struct fg_step *step, uint32_t plan)
 	return false;
 }
 
+void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error)
+{
+	const struct fg_rollout_plan *seen = &step->observed->plans[plan];
+
+	fg_step_trial_failed(step, seen->model, seen->version, error);
+	fg_wanted_fail(step->rollout, seen->model, seen->version, seen->fingerprint, error);
+	step->rollout->dropping |= 1ull << plan;
+}
+
 /* A plan that is on its way to FREE is never used again, whoever steps: otherwise a DROP that is
  * already sent could take it from under a new generation. */
 static void note_plans(struct fg_step *step)
@@ -568,15 +582,15 @@ static void note_plans(struct fg_step *step)
 		    (step->rollout->dropping & 1ull << i) || plan_used(step, i))
 			continue;
 		if (plan->phase == FG_PLAN_FAILED) {
-			fg_step_trial_failed(step, plan->model, plan->version, plan->error);
-			fg_wanted_fail(step->rollout, plan->model, plan->version, plan->fingerprint,
-				       plan->error);
+			if (!fg_step_feeds(step, i))
+				fg_step_fail_plan(step, i, plan->error);
+			continue;
 		}
 		if (!listed)
 			fg_wanted_all(step->rollout, step->observed->store, fg_step_rules(step),
 				      &wanted);
 		listed = true;
-		if (plan->phase == FG_PLAN_FAILED || !fg_set_wants_plan(step, &wanted, i))
+		if (!fg_set_wants_plan(step, &wanted, i))
 			step->rollout->dropping |= 1ull << i;
 	}
 }
@@ -595,6 +609,10 @@ void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observe
 	flip_out(&step);
 	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++)
 		wind_down(&step, &rollout->generations[i]);
+	if (!observed->stopping) {
+		fg_step_memory(&step);
+		fg_step_packers(&step);
+	}
 	if (observed->stopping) {
 		stop(&step);
 	} else if (!fg_step_canary(&step)) {

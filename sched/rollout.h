@@ -38,7 +38,8 @@ struct fg_store; /* sched/wanted.h: the versions on disk */
 	5 /* live, starting or canary, draining or kept, retiring, shadow */
 #define FG_ROLLOUT_MAX_FAILURES	  8 /* versions of one model remembered as failed */
 #define FG_ROLLOUT_MAX_ACTIONS	  448
-#define FG_ROLLOUT_MAX_PACKING	  4 /* packers at a time: one that hangs must not stop the others */
+#define FG_ROLLOUT_MAX_PACKING	  4 /* packers at a time; retries leave one of them to others */
+#define FG_ROLLOUT_MAX_TRIES	  40
 
 #define FG_ROLLOUT_START_NS	  60000000000ull /* a worker not READY by then has failed */
 #define FG_ROLLOUT_FINISH_NS	  7000000000ull	 /* RETIRING: then its workers are killed */
@@ -55,6 +56,9 @@ struct fg_store; /* sched/wanted.h: the versions on disk */
 #define FG_ROLLOUT_GATHER_NS  2000000000ull /* packed versions wait that long for others */
 #define FG_ROLLOUT_STOP_NS    1000000000ull /* stopping: a drain's bound */
 #define FG_ROLLOUT_TICK_NS    1000000000ull /* nothing going on: step again after that */
+#define FG_ROLLOUT_PACK_NS                                                                         \
+	2000000000ull /* then a packer gives way to versions that wait; four                       \
+		       * times as much at the next try, and so on */
 
 /* What control tells a worker; obeyed within one loop, or one sleep of 50 ms. */
 enum fg_order {
@@ -138,6 +142,23 @@ struct fg_rollout_model {
 	struct fg_rollout_failure failures[FG_ROLLOUT_MAX_FAILURES];
 };
 
+/* What may still be had of memory for a version that lacked it when it was packed. */
+enum fg_rollout_hunger {
+	FG_HUNGER_NONE = 0,
+	FG_HUNGER_MORE, /* it had its part: half of what is left */
+	FG_HUNGER_ALL,	/* that was too little: all, alone, once no KEPT generation is left */
+};
+
+/* A version whose packer was stopped, and whose turn comes again. Version 0: free. */
+struct fg_rollout_try {
+	uint64_t version, fingerprint;
+	uint64_t at_ns; /* when it was stopped */
+	uint32_t model; /* index into models */
+	uint32_t count;
+	uint32_t hunger; /* enum fg_rollout_hunger */
+	uint32_t zero;
+};
+
 /* The last flip. */
 struct fg_rollout_flip {
 	uint64_t count;
@@ -169,6 +190,7 @@ struct fg_rollout {
 	uint64_t dropping;  /* one bit for each plan that is on its way to FREE */
 	uint32_t rules;	    /* which of observed.rules is in force */
 	uint32_t watch;	    /* epoch of the last watch: 1 .. 65535, goes round; 0: none yet */
+	struct fg_rollout_try tries[FG_ROLLOUT_MAX_TRIES];
 	struct fg_rollout_trial trial;
 	struct fg_canary canary;
 	struct fg_shadow shadow;
@@ -222,7 +244,27 @@ struct fg_rollout_plan {
 	const char *model; /* NUL-terminated */
 	uint64_t version;
 	uint64_t fingerprint;
+	uint64_t since_ns;     /* PACKING */
+	uint64_t bytes;	       /* READY: of the plan */
+	uint64_t memory_bytes; /* that its packer may use, or might; 0: any */
+	bool lacked;	       /* FAILED: that was too little, or the kernel had none left */
 	const char *error;
+};
+
+/* Of the machine, or of the cgroup that this runs in. Bytes. */
+struct fg_rollout_memory {
+	uint64_t limit_bytes;  /* 0: there is none */
+	uint64_t base_bytes;   /* taken whatever serves */
+	uint64_t worker_bytes; /* of one worker, beside plans */
+};
+
+/* What served when the gateway ran last, before this start. */
+struct fg_rollout_served {
+	uint32_t count;
+	struct {
+		char model[FG_ROLLOUT_NAME_BYTES];
+		uint64_t version;
+	} list[FG_ROLLOUT_MAX_MODELS];
 };
 
 struct fg_rollout_observed {
@@ -236,6 +278,8 @@ struct fg_rollout_observed {
 	const struct fg_store *store;
 	const struct fg_rules *rules[2];
 	struct fg_comparison comparison; /* of LIVE and CANARY */
+	struct fg_rollout_memory memory;
+	const struct fg_rollout_served *served; /* NULL: nothing is known */
 };
 
 /* ---- what a step asks for ---- */
@@ -249,7 +293,7 @@ enum fg_rollout_verb {
 	FG_ROLLOUT_FENCE, /* wait until no program runs that began before */
 	FG_ROLLOUT_SPAWN, /* slot, index (of the generation's record), worker (0 ..) */
 	FG_ROLLOUT_KILL,  /* slot */
-	FG_ROLLOUT_PACK,  /* index (of the plan), model, version, fingerprint */
+	FG_ROLLOUT_PACK,  /* index (of the plan), model, version, fingerprint, memory */
 	FG_ROLLOUT_DROP,  /* index (of the plan) */
 	FG_ROLLOUT_WATCH, /* slot, value: epoch (0: none), model, weight: share for a shadow */
 };
@@ -263,6 +307,7 @@ struct fg_rollout_action {
 	uint32_t deaths; /* of the slot so far: tells one SPAWN, KILL or PRIORITY from the next */
 	uint32_t weight;
 	uint64_t slots, canary, version, fingerprint;
+	uint64_t memory; /* bytes that the packer may use, its plan included */
 	char model[FG_ROLLOUT_NAME_BYTES];
 };
 
@@ -288,7 +333,9 @@ struct fg_rollout_actions {
  *  - while LIVE and CANARY share their CPUs, the smaller side sleeps between requests;
  *  - a drain ends when no flow is left, or at drain_deadline_ms; when stopping, after a second at
  *    most, and until then new flows are served as well, because nobody else would;
- *  - a record or slots that a start needs come from the oldest KEPT generation.
+ *  - a record, slots or memory that a start needs come from the oldest KEPT generation; what does
+ * not fit without any is refused, with the sum (sched/budget.h);
+ *  - who is packed next: sched/rollout_pack.h.
  */
 void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
 		     const struct fg_rollout_config *config, uint64_t now_ns,

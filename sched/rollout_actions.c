@@ -1,6 +1,7 @@
 #include <string.h>
 #include "sched/maglev.h"
 #include "sched/rollout_actions.h"
+#include "sched/rollout_pack.h"
 
 #define FOR_EACH_GENERATION(generation, rollout)                                                   \
 	for ((generation) = (rollout)->generations;                                                \
@@ -13,6 +14,7 @@ struct list {
 	const struct fg_rollout_config *config;
 	uint64_t now_ns;
 	struct fg_rollout_actions *actions;
+	bool pack_waits;		/* for a packer that gives way */
 	struct fg_rollout_action spill; /* where actions go that do not fit */
 };
 
@@ -49,12 +51,6 @@ static void add_state(struct list *list, uint32_t slot, uint32_t generation,
 	action = add(list, FG_ROLLOUT_SLOT_STATE, slot);
 	action->generation = generation;
 	action->value = state;
-}
-
-/* Rules that versions are chosen by. */
-static const struct fg_rules *rules_of(const struct list *list)
-{
-	return fg_rollout_rules(list->rollout, list->observed->rules);
 }
 
 static void add_priority(struct list *list, uint32_t slot, uint32_t urgent)
@@ -359,15 +355,15 @@ static void list_spawns(struct list *list)
 
 /* ---- plans ---- */
 
-static int find_packed(const struct list *list, const char *model, uint64_t version,
-		       uint64_t fingerprint)
+int fg_rollout_packed(const struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
+		      const char *model, uint64_t version, uint64_t fingerprint)
 {
 	const struct fg_rollout_plan *plan;
 	int i;
 
 	for (i = 0; i < FG_ROLLOUT_MAX_PLANS; i++) {
-		plan = &list->observed->plans[i];
-		if (plan->phase != FG_PLAN_FREE && !(list->rollout->dropping & 1ull << i) &&
+		plan = &observed->plans[i];
+		if (plan->phase != FG_PLAN_FREE && !(rollout->dropping & 1ull << i) &&
 		    plan->version == version && plan->fingerprint == fingerprint &&
 		    !strcmp(plan->model, model))
 			return i;
@@ -381,19 +377,17 @@ int fg_rollout_find_plan(const struct fg_rollout *rollout,
 {
 	const struct fg_rollout_generation *holder = fg_wanted_holder(rollout, model, version);
 	const struct fg_store_version *found = fg_store_version(observed->store, model, version);
-	const struct list list = {.rollout = rollout, .observed = observed};
 	int plan;
 
 	if (holder)
 		return (int)fg_rollout_version(holder, model, version)->plan;
 	if (!found)
 		return -1;
-	plan = find_packed(&list, model, version, found->fingerprint);
+	plan = fg_rollout_packed(rollout, observed, model, version, found->fingerprint);
 	return plan >= 0 && observed->plans[plan].phase == FG_PLAN_READY ? plan : -1;
 }
 
-static void add_pack(struct list *list, const char *model, const struct fg_store_version *version,
-		     uint64_t *taken)
+static void add_pack(struct list *list, const struct fg_pack *pack, uint64_t *taken)
 {
 	struct fg_rollout_action *action;
 	uint32_t i;
@@ -407,60 +401,24 @@ static void add_pack(struct list *list, const char *model, const struct fg_store
 	*taken |= 1ull << i;
 	action = add(list, FG_ROLLOUT_PACK, 0);
 	action->index = i;
-	action->version = version->version;
-	action->fingerprint = version->fingerprint;
-	memcpy(action->model, model, sizeof(action->model));
-}
-
-/* What packs are listed with. */
-struct packs {
-	uint64_t taken; /* plans that a PACK of this list begins */
-	uint32_t running;
-};
-
-static void list_pack(struct list *list, struct packs *packs, const char *model, uint64_t wanted)
-{
-	const struct fg_store_version *version =
-		fg_store_version(list->observed->store, model, wanted);
-
-	if (packs->running >= FG_ROLLOUT_MAX_PACKING || !version || !version->complete ||
-	    fg_wanted_holder(list->rollout, model, wanted) ||
-	    find_packed(list, model, wanted, version->fingerprint) >= 0)
-		return;
-	add_pack(list, model, version, &packs->taken);
-	packs->running++;
-}
-
-/* Then the shadow's version is packed; its files may be others by now, and not even packable. */
-static bool shadow_stands(const struct fg_rollout *rollout)
-{
-	const struct fg_rollout_generation *generation;
-
-	FOR_EACH_GENERATION(generation, rollout)
-	{
-		if (generation->shadow && generation->phase != FG_GENERATION_RETIRING)
-			return true;
-	}
-	return false;
+	action->version = pack->version->version;
+	action->fingerprint = pack->version->fingerprint;
+	action->memory = pack->memory_bytes;
+	memcpy(action->model, pack->model, sizeof(action->model));
 }
 
 /* Until the keeper has begun, the same PACK for the same free plan is listed in every step, so a
  * repetition is recognised; the keeper leaves a plan that is not FREE alone. */
 static void list_packs(struct list *list)
 {
-	const struct fg_shadow *shadow = &list->rollout->shadow;
-	struct fg_wanted wanted;
-	struct packs packs = {0};
+	struct fg_packs packs;
+	uint64_t taken = 0;
 	uint32_t i;
 
-	for (i = 0; i < FG_ROLLOUT_MAX_PLANS; i++)
-		packs.running += list->observed->plans[i].phase == FG_PLAN_PACKING;
-	fg_wanted_all(list->rollout, list->observed->store, rules_of(list), &wanted);
-	for (i = 0; i < wanted.count; i++)
-		list_pack(list, &packs, list->rollout->models[wanted.items[i].model].name,
-			  wanted.items[i].version);
-	if (fg_shadow_active(shadow) && !shadow_stands(list->rollout))
-		list_pack(list, &packs, shadow->model, shadow->version);
+	fg_pack_choose(list->rollout, list->observed, list->config, list->now_ns, &packs);
+	for (i = 0; i < packs.count; i++)
+		add_pack(list, &packs.list[i], &taken);
+	list->pack_waits = packs.waiting;
 }
 
 static void list_drops(struct list *list)
@@ -566,6 +524,8 @@ static void list_again(struct list *list)
 		one = generation_again_ns(list, generation);
 		again = one < again ? one : again;
 	}
+	if (list->pack_waits)
+		again = again < 100000000 ? again : 100000000;
 	if (list->rollout->gather_ns || list->rollout->dropping || list->rollout->trial.active)
 		again = again < 20000000 ? again : 20000000;
 	list->actions->again_ns = again > 1000000 ? again : 1000000;
@@ -575,7 +535,7 @@ void fg_rollout_list(const struct fg_rollout *rollout, const struct fg_rollout_o
 		     const struct fg_rollout_config *config, uint64_t now_ns,
 		     struct fg_rollout_actions *actions)
 {
-	struct list list = {rollout, observed, config, now_ns, actions, {0}};
+	struct list list = {rollout, observed, config, now_ns, actions, false, {0}};
 
 	actions->count = 0;
 	list_sleepers(&list);

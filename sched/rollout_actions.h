@@ -26,6 +26,9 @@ uint64_t fg_rollout_slots(const struct fg_rollout_generation *generation);
 int fg_rollout_find_plan(const struct fg_rollout *rollout,
 			 const struct fg_rollout_observed *observed, const char *model,
 			 uint64_t version);
+/* The plan made, or being made, from those files; -1: none. */
+int fg_rollout_packed(const struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
+		      const char *model, uint64_t version, uint64_t fingerprint);
 
 /* Fills *actions; changes nothing else. */
 void fg_rollout_list(const struct fg_rollout *rollout, const struct fg_rollout_observed *observed,

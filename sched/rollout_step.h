@@ -6,6 +6,8 @@
  *   rollout_set.c     the set of model versions that should serve
  *   rollout_canary.c  canaries and shadows
  *   rollout_trial.c   reloads
+ *   rollout_pack.c    who is packed next, and who gives way
+ *   rollout_memory.c  what does not fit
  *   rollout_actions.c from the state to the list of what must be done
  *   rollout_workers.c questions about workers
  */
@@ -63,6 +65,33 @@ void fg_step_begin(struct fg_step *step, const struct fg_set *set, bool shadow);
 void fg_step_cut_over(struct fg_step *step, struct fg_rollout_generation *next);
 /* Its workers die as soon as they are started. */
 bool fg_step_dies(const struct fg_rollout_generation *generation);
+/* The oldest KEPT generation ends, unless one is RETIRING already. Returns whether slots, a record
+ * and memory come free soon, without a word from anybody. */
+bool fg_step_make_room(struct fg_step *step);
+/* A plan that is not to serve: its version has failed. */
+void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error);
+
+/* ---- rollout_memory.c ---- */
+
+/* Makes packed versions fit, or refuses the largest of them. */
+void fg_step_memory(struct fg_step *step);
+/* There is no memory (yet) to start what is packed. */
+bool fg_step_lacks_memory(const struct fg_step *step);
+/* A FAILED plan lacked memory: its version is packed again with more, or refused. False: something
+ * else is wrong with it. */
+bool fg_step_feeds(struct fg_step *step, uint32_t plan);
+
+/* ---- rollout_pack.c ---- */
+
+/* Forgets tries of what is packed, gone or changed; packers that run long give way to others; what
+ * cannot be packed for lack of memory is refused. */
+void fg_step_packers(struct fg_step *step);
+/* The try of a version; NULL: it was not stopped. */
+const struct fg_rollout_try *fg_pack_try(const struct fg_rollout *rollout, const char *model,
+					 uint64_t version);
+/* Its packer was stopped. */
+void fg_pack_note(struct fg_step *step, const char *model, uint64_t version, uint64_t fingerprint,
+		  uint32_t hunger);
 
 /* ---- rollout_canary.c ---- */
 

@@ -275,6 +275,30 @@ static inline void world_check_phases(const uint32_t phases[], bool stopping)
 		assert_int_equal(phases[FG_GENERATION_LIVE] + phases[FG_GENERATION_STARTING], 0);
 }
 
+/* What is there, and what packers may still take, is never more than the limit. */
+static inline void world_check_memory(const struct world *world)
+{
+	const struct fg_rollout_memory *memory = &world->seen.memory;
+	uint64_t bytes = memory->base_bytes;
+
+	if (!memory->limit_bytes)
+		return;
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++) {
+		const struct fg_rollout_plan *plan = &world->seen.plans[i];
+
+		if (plan->phase == FG_PLAN_READY)
+			bytes += plan->bytes;
+		else if (plan->phase == FG_PLAN_PACKING)
+			bytes += plan->memory_bytes;
+	}
+	for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++)
+		if (world->seen.slots[slot].pid)
+			bytes += memory->worker_bytes;
+	if (bytes > memory->limit_bytes)
+		fail_msg("%llu bytes of %llu", (unsigned long long)bytes,
+			 (unsigned long long)memory->limit_bytes);
+}
+
 static inline void world_check(struct world *world)
 {
 	uint32_t phases[FG_GENERATION_SHADOW + 2] = {0};
@@ -307,6 +331,7 @@ static inline void world_check(struct world *world)
 			world_check_entries(world, generation);
 	}
 	world_check_phases(phases, world->seen.stopping);
+	world_check_memory(world);
 	world->was_live |= phases[FG_GENERATION_LIVE];
 	if (world->was_live && !world->seen.stopping)
 		assert_int_equal(phases[FG_GENERATION_LIVE], 1);

@@ -51,6 +51,8 @@ struct stream_event {
 	X(deaths)                                                                                  \
 	X(hangs)                                                                                   \
 	X(dooms)                                                                                   \
+	X(gave_way)                                                                                \
+	X(refused_for_memory)                                                                      \
 	X(lost_orders)                                                                             \
 	X(vanished_stores)                                                                         \
 	X(adoptions)                                                                               \
@@ -114,20 +116,23 @@ static inline uint64_t stream_version(struct stream *stream, const char *name)
 
 static inline void stream_new_version(struct stream *stream)
 {
-	static const enum world_fault faults[] = {WORLD_GOOD,	    WORLD_GOOD, WORLD_GOOD,
-						  WORLD_GOOD,	    WORLD_GOOD, WORLD_GOOD,
-						  WORLD_BAD_PACK,   WORLD_DIES, WORLD_BAD_LOAD,
-						  WORLD_NEVER_READY};
-	enum world_fault fault = faults[stream_random(stream, 10)];
+	static const enum world_fault faults[] = {WORLD_GOOD,	     WORLD_GOOD, WORLD_GOOD,
+						  WORLD_GOOD,	     WORLD_GOOD, WORLD_GOOD,
+						  WORLD_BAD_PACK,    WORLD_DIES, WORLD_BAD_LOAD,
+						  WORLD_NEVER_READY, WORLD_HANGS};
+	enum world_fault fault = faults[stream_random(stream, 11)];
 	const char *name = stream_model(stream);
 	struct fg_store_model *model = world_model(stream->world, name);
 	uint64_t version = model->count ? model->versions[model->count - 1].version + 1 : 1;
+	struct fg_store_version *added;
 
 	if (stream_random(stream, 4) == 0 && model->count)
 		version = stream_version(stream, name);
 	stream_note(stream, fault == WORLD_GOOD ? "good version" : "bad version", name, version, 0);
-	world_version(stream->world, name, version, fault)->complete =
-		stream_random(stream, 12) != 0;
+	added = world_version(stream->world, name, version, fault);
+	added->complete = stream_random(stream, 12) != 0;
+	if (stream->world->seen.memory.limit_bytes)
+		world_size(stream->world, added, (uint64_t)stream_random(stream, 120) << 20);
 }
 
 static inline void stream_vanish(struct stream *stream)

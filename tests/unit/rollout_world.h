@@ -18,12 +18,21 @@
 #include "sched/wanted.h"
 
 #define WORLD_MS	 1000000ull
+#define WORLD_PACK_MS	 60000 /* then the keeper ends a packer */
 #define WORLD_MAX_ORDERS 1024
 #define WORLD_MAX_BAD	 4096
 #define WORLD_MAX_LOG	 4096
 
-/* WORLD_DIES: becomes ready, and dies soon after. */
-enum world_fault { WORLD_GOOD = 0, WORLD_BAD_PACK, WORLD_DIES, WORLD_BAD_LOAD, WORLD_NEVER_READY };
+/* WORLD_HANGS: its packer does not end by itself. WORLD_DIES: becomes ready, and dies soon after.
+ */
+enum world_fault {
+	WORLD_GOOD = 0,
+	WORLD_BAD_PACK,
+	WORLD_HANGS,
+	WORLD_DIES,
+	WORLD_BAD_LOAD,
+	WORLD_NEVER_READY
+};
 
 struct world_plan {
 	char model[FG_ROLLOUT_NAME_BYTES];
@@ -42,6 +51,11 @@ struct world_worker {
 struct world_bad {
 	uint64_t fingerprint;
 	enum world_fault fault;
+};
+
+/* What versions take, by fingerprint. */
+struct world_size {
+	uint64_t fingerprint, plan_bytes;
 };
 
 /* What the workers see of a canary: answers a second on each side, and how bad they are. */
@@ -64,6 +78,7 @@ struct world {
 	uint64_t compared_ns;		 /* until when the comparison was counted */
 	uint32_t order_head, order_tail; /* of orders */
 	uint32_t bad_count;		 /* of bad */
+	uint32_t size_count;		 /* of sizes */
 	uint64_t fingerprints;		 /* the last one used */
 	int32_t pids;			 /* the last one used */
 	uint32_t doomed;		 /* workers of that generation die soon; 0: none */
@@ -78,6 +93,7 @@ struct world {
 	/* The rest needs no zeroes. */
 	struct fg_rollout_action orders[WORLD_MAX_ORDERS]; /* a ring: the socket to the keeper */
 	struct world_bad bad[WORLD_MAX_BAD];
+	struct world_size sizes[WORLD_MAX_BAD];
 	struct fg_rollout_action log[WORLD_MAX_LOG]; /* of done actions */
 	struct fg_rollout before;
 	struct fg_rollout_actions actions;
@@ -165,6 +181,23 @@ static inline struct fg_store_version *world_version(struct world *world, const 
 		world->bad[world->bad_count++] = (struct world_bad){world->fingerprints, fault};
 	}
 	return &model->versions[at];
+}
+
+/* The plan of a version's present files is that large; a packer needs three times as much beside.
+ */
+static inline void world_size(struct world *world, const struct fg_store_version *version,
+			      uint64_t plan_bytes)
+{
+	assert_true(world->size_count < WORLD_MAX_BAD);
+	world->sizes[world->size_count++] = (struct world_size){version->fingerprint, plan_bytes};
+}
+
+static inline uint64_t world_size_of(const struct world *world, uint64_t fingerprint)
+{
+	for (uint32_t i = 0; i < world->size_count; i++)
+		if (world->sizes[i].fingerprint == fingerprint)
+			return world->sizes[i].plan_bytes;
+	return 0;
 }
 
 static inline void world_vanish(struct world *world, const char *name, uint64_t version)
@@ -265,8 +298,12 @@ static inline void world_pack(struct world *world, const struct fg_rollout_actio
 	memcpy(world->plans[order->index].model, order->model, sizeof(order->model));
 	plan->version = order->version;
 	plan->fingerprint = order->fingerprint;
+	plan->memory_bytes = order->memory;
+	plan->since_ns = world->now_ns;
 	world->plans[order->index].ready_ns =
 		world->now_ns + (5 + world_random(world, 40)) * WORLD_MS;
+	if (world_fault_of(world, order->fingerprint) == WORLD_HANGS)
+		world->plans[order->index].ready_ns = world->now_ns + WORLD_PACK_MS * WORLD_MS;
 	world->packs++;
 }
 
@@ -345,6 +382,17 @@ static inline void world_loaded(struct world *world, uint32_t slot)
 		world->workers[slot].dies_ns = world->now_ns + 80 * WORLD_MS;
 }
 
+static inline void world_packed(struct world *world, struct fg_rollout_plan *plan)
+{
+	enum world_fault fault = world_fault_of(world, plan->fingerprint);
+
+	plan->bytes = world_size_of(world, plan->fingerprint);
+	plan->lacked = plan->memory_bytes && plan->memory_bytes < 4 * plan->bytes;
+	plan->phase = fault == WORLD_BAD_PACK || fault == WORLD_HANGS || plan->lacked
+			      ? FG_PLAN_FAILED
+			      : FG_PLAN_READY;
+}
+
 static inline void world_children(struct world *world)
 {
 	for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++) {
@@ -363,14 +411,10 @@ static inline void world_children(struct world *world)
 		else if (seen->phase == FG_WORK_STARTING && world->now_ns >= worker->ready_ns)
 			world_loaded(world, slot);
 	}
-	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++) {
-		struct fg_rollout_plan *plan = &world->seen.plans[i];
-
-		if (plan->phase == FG_PLAN_PACKING && world->now_ns >= world->plans[i].ready_ns)
-			plan->phase = world_fault_of(world, plan->fingerprint) == WORLD_BAD_PACK
-					      ? FG_PLAN_FAILED
-					      : FG_PLAN_READY;
-	}
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++)
+		if (world->seen.plans[i].phase == FG_PLAN_PACKING &&
+		    world->now_ns >= world->plans[i].ready_ns)
+			world_packed(world, &world->seen.plans[i]);
 }
 
 /* What both sides of a canary answered since the epoch began. */

@@ -168,6 +168,8 @@ static void check_step(void)
 		counts.flipped_out += was && was_flipped_out(was);
 		counts.several_versions += live->entry_count > STREAM_MODELS;
 	}
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_TRIES; i++)
+		counts.gave_way += now->tries[i].count > before->tries[i].count;
 	check_canary_step(before, now);
 	check_trial_step(before, now);
 	check_table_step(stream.world);
@@ -290,6 +292,9 @@ static bool is_settled(const struct world *world)
 		return false;
 	if (fg_canary_active(&rollout->canary) && !canary_stays(&rollout->canary))
 		return false;
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++)
+		if (world->seen.plans[i].phase == FG_PLAN_PACKING)
+			return false;
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++) {
 		const struct fg_rollout_generation *generation = &rollout->generations[i];
 
@@ -391,6 +396,11 @@ static void begin(struct world *world)
 		world_random(world, 2) ? FG_RULES_MANUAL : FG_RULES_LATEST;
 	world->rules[0].defaults.count = 1 + (world_random(world, 3) == 0);
 	world->traffic = (struct world_traffic){.per_second = 10000, .canary_p99 = 1};
+	if (world_random(world, 3) == 0)
+		world->seen.memory = (struct fg_rollout_memory){
+			.limit_bytes = (uint64_t)(400 + world_random(world, 600)) << 20,
+			.base_bytes = 100u << 20,
+			.worker_bytes = 10u << 20};
 	world_version(world, "a", 1, WORLD_GOOD);
 	world_version(world, "a", 2, WORLD_GOOD);
 	world_version(world, "b", 1, WORLD_GOOD);
@@ -417,8 +427,14 @@ static void run_stream(void)
 		check_stop();
 	counts.flips += world->flips;
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
-		for (uint32_t k = 0; k < FG_ROLLOUT_MAX_FAILURES; k++)
-			counts.failures += world->rollout.models[i].failures[k].version != 0;
+		for (uint32_t k = 0; k < FG_ROLLOUT_MAX_FAILURES; k++) {
+			const struct fg_rollout_failure *failure =
+				&world->rollout.models[i].failures[k];
+
+			counts.failures += failure->version != 0;
+			counts.refused_for_memory +=
+				failure->version && strstr(failure->error, "out of memory");
+		}
 }
 
 static uint64_t from_environment(const char *name, uint64_t otherwise)

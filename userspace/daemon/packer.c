@@ -111,7 +111,7 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 		return;
 	}
 	packer->jobs[order->plan].errors = pipes[0];
-	packer->jobs[order->plan].started_ns = fg_clock_ns();
+	record->started_ns = fg_clock_ns();
 	pid = fork();
 	if (!pid)
 		run_child(packer, order, output, pipes[1]);
@@ -144,7 +144,7 @@ uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns)
 		if (!pid)
 			continue;
 		running++;
-		if (now_ns - packer->jobs[i].started_ns > PACK_LIMIT_NS)
+		if (now_ns - packer->state->plans[i].started_ns > PACK_LIMIT_NS)
 			kill(pid, SIGKILL);
 	}
 	return running;
@@ -200,7 +200,7 @@ static void finish(struct fg_packer *packer, uint32_t plan, int status)
 	packer->jobs[plan].errors = -1;
 	record->packer_pid = 0;
 	record->bytes = info.st_size;
-	record->pack_ns = fg_clock_ns() - packer->jobs[plan].started_ns;
+	record->pack_ns = fg_clock_ns() - record->started_ns;
 	atomic_store_explicit(&record->phase, FG_PLAN_READY, memory_order_release);
 	fg_log(FG_LOG_INFO, "pack.done model=%s version=%llu bytes=%llu took_ms=%.1f",
 	       record->model, (unsigned long long)record->version,

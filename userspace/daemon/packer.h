@@ -20,7 +20,6 @@ struct fg_packer {
 	struct {
 		int memfd;  /* the plan, -1: none; sealed once the state page says READY */
 		int errors; /* read end of the pipe, -1: not packing */
-		uint64_t started_ns;
 	} jobs[FG_STATE_MAX_PLANS];
 };
 

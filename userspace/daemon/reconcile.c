@@ -93,6 +93,7 @@ static void observe_plan(struct fg_control *control, uint32_t plan)
 	seen->model = state->model;
 	seen->version = state->version;
 	seen->fingerprint = state->fingerprint;
+	seen->since_ns = state->started_ns;
 	seen->error = state->error;
 }
 

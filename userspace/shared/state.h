@@ -69,6 +69,7 @@ struct fg_state_plan {
 	char model[FG_NAME_BYTES];
 	uint64_t version;
 	uint64_t fingerprint;	    /* of the version's files when it was packed */
+	uint64_t started_ns;	    /* when its packer was */
 	uint64_t bytes;		    /* of the sealed plan */
 	uint64_t pack_ns;	    /* wall time of the packer */
 	int32_t packer_pid;	    /* while PACKING */
