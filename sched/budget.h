@@ -15,7 +15,7 @@
 
 #define FG_BUDGET_WORKER_BYTES	   (24ull << 20) /* a worker's own, until one has shown more */
 #define FG_BUDGET_PACK_LEAST_BYTES (64ull << 20) /* with less no packer is started */
-#define FG_BUDGET_PACK_MOST_BYTES  (5ull << 30)
+#define FG_BUDGET_PACK_MOST_BYTES  (6ull << 30)
 
 /* What each part takes, or may take. */
 struct fg_budget {

@@ -51,6 +51,24 @@ static void heading(FILE *out, const char *text)
 	fprintf(out, "\n%s%s%s\n", fg_cli_style(FG_CLI_BOLD), text, fg_cli_style(FG_CLI_PLAIN));
 }
 
+/* "memory of 1.5 GiB: base 210 MiB, serving 1.1 GiB, ..." */
+static void print_memory(const json_t *memory, FILE *out)
+{
+	static const char *const parts[] = {"base", "serving", "kept", "waiting", "packing"};
+	char key[32], text[16];
+
+	if (!fg_cli_integer_of(memory, "limit_bytes"))
+		return;
+	fprintf(out,
+		"  memory of %s:", fg_cli_bytes(text, fg_cli_number_of(memory, "limit_bytes")));
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		snprintf(key, sizeof(key), "%s_bytes", parts[i]);
+		fprintf(out, "%s %s %s", i ? "," : "", parts[i],
+			fg_cli_bytes(text, fg_cli_number_of(memory, key)));
+	}
+	fputc('\n', out);
+}
+
 static void print_service(const json_t *reply, FILE *out)
 {
 	bool ready = json_is_true(json_object_get(reply, "ready"));
@@ -81,6 +99,7 @@ static void print_service(const json_t *reply, FILE *out)
 		fprintf(out, " %s(restarts: %lld)%s", fg_cli_style(FG_CLI_YELLOW),
 			fg_cli_integer_of(reply, "control_restarts"), fg_cli_style(FG_CLI_PLAIN));
 	fputc('\n', out);
+	print_memory(json_object_get(reply, "memory"), out);
 	if (*fg_cli_text_of(reply, "mode_reason"))
 		fprintf(out, "  %sno faster mode: %s%s\n", fg_cli_style(FG_CLI_YELLOW),
 			fg_cli_text_of(reply, "mode_reason"), fg_cli_style(FG_CLI_PLAIN));

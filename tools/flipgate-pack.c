@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@
 
 #define SETTINGS_FILE	   "pack.json"
 #define SETTINGS_MAX_BYTES (64u << 10)
-#define MEMORY_BYTES	   (UINT64_C(4) << 30)
+#define MEMORY_BYTES	   (UINT64_C(6) << 30)
 #define CPU_SECONDS	   60
 #define OPEN_FILES	   32
 
@@ -35,6 +36,7 @@ enum {
 	EXIT_GOLDEN = 4,  /* the golden rows do not come out */
 	EXIT_WRITE = 5,	  /* the plan cannot be written */
 	EXIT_SANDBOX = 6, /* rights could not be given up, or the packer was killed */
+	EXIT_MEMORY = 7,  /* it needs more memory than it may use */
 };
 
 static const char usage[] =
@@ -56,6 +58,7 @@ static const char usage[] =
 	"than\n"
 	"                      E * (1 + |output|) (default 0.02)\n"
 	"  -u, --user USER     become USER before reading anything (root only; default nobody)\n"
+	"  -m, --memory BYTES  use no more than that, a quarter for the plan (6 GiB)\n"
 	"  -n, --name MODEL    the model's name, for messages\n"
 	"      --dir-fd N      the version's directory, an open descriptor (for flipgated)\n"
 	"      --file NAME     with --dir-fd: read this file in it\n"
@@ -72,7 +75,7 @@ static const char usage[] =
 	"\n"
 	"Exit status: 0 done, 1 usage, 2 a file cannot be read, 3 the model is wrong or not\n"
 	"supported, 4 the golden rows do not come out, or the weights' error is above the bound,\n"
-	"5 the plan cannot be written, 6 sandbox.\n"
+	"5 the plan cannot be written, 6 sandbox, 7 it takes more memory.\n"
 	"\n"
 	"Examples:\n"
 	"  flipgate-pack models/digits/3 --output digits-3.plan\n"
@@ -88,6 +91,7 @@ struct options {
 	int error_fd; /* -1: none */
 	const char *name;
 	const char *user; /* NULL: not root, stay who we are */
+	uint64_t memory_bytes;
 	struct fg_compile_options compile;
 	bool has_weights, has_max_error; /* said on the command line */
 };
@@ -182,17 +186,22 @@ static int set_limit(int resource, rlim_t most, struct fg_error *error)
 	return fg_error_set(error, -errno, "sandbox: resource limits: %s", strerror(errno));
 }
 
-static int set_limits(struct fg_error *error)
+/* The plan is made in memory and then written to what may be memory, too. Of a plan that is too
+ * long write(2) says so. */
+static int set_limits(const struct options *options, struct fg_error *error)
 {
+	uint64_t plan_bytes = options->memory_bytes / 4;
 	int result = set_limit(RLIMIT_CPU, CPU_SECONDS, error);
+
+	signal(SIGXFSZ, SIG_IGN);
 
 	/* An address sanitizer maps terabytes that it never touches. */
 #ifndef __SANITIZE_ADDRESS__
 	if (!result)
-		result = set_limit(RLIMIT_AS, MEMORY_BYTES, error);
+		result = set_limit(RLIMIT_AS, options->memory_bytes - plan_bytes, error);
 #endif
 	if (!result)
-		result = set_limit(RLIMIT_FSIZE, MEMORY_BYTES, error);
+		result = set_limit(RLIMIT_FSIZE, plan_bytes, error);
 	if (!result)
 		result = set_limit(RLIMIT_NOFILE, OPEN_FILES, error);
 	if (!result)
@@ -223,7 +232,7 @@ static int enter_sandbox(const struct options *options, struct fg_error *error)
 	int result = fg_sandbox_drop(options->user, error);
 
 	if (!result)
-		result = set_limits(error);
+		result = set_limits(options, error);
 	if (!result)
 		result = fg_sandbox_landlock_read(options->dir_fd, error);
 	if (!result)
@@ -279,6 +288,8 @@ static int read_status(const struct options *options, int result, struct fg_erro
 	if (result == -EACCES && options->user)
 		snprintf(error->text + length, sizeof(error->text) - length, " (it is '%s')",
 			 options->user);
+	if (result == -ENOMEM)
+		return EXIT_MEMORY;
 	return result == -EINVAL || result == -EFBIG ? EXIT_MODEL : EXIT_READ;
 }
 
@@ -359,15 +370,16 @@ static int pack_version(struct options *options, struct packing *packing, struct
 	result = fg_compile(&packing->graph, packing->has_golden ? &packing->golden : NULL,
 			    &options->compile, &packing->plan, &packing->plan_bytes, error);
 	if (result)
-		return result == -EDOM ? EXIT_GOLDEN : EXIT_MODEL;
+		return result == -EDOM ? EXIT_GOLDEN : result == -ENOMEM ? EXIT_MEMORY : EXIT_MODEL;
 	fg_graph_free(&packing->graph); /* the plan may be as large, and is copied once more */
-	if (packing->warmup && add_warmup(options, packing, error))
-		return EXIT_MODEL;
-	if (check_golden(packing->plan, packing->plan_bytes, error))
-		return EXIT_GOLDEN;
-	if (write_plan(options->output_fd, packing->plan, packing->plan_bytes, error))
-		return EXIT_WRITE;
-	return 0;
+	result = packing->warmup ? add_warmup(options, packing, error) : 0;
+	if (result)
+		return result == -ENOMEM ? EXIT_MEMORY : EXIT_MODEL;
+	result = check_golden(packing->plan, packing->plan_bytes, error);
+	if (result)
+		return result == -ENOMEM ? EXIT_MEMORY : EXIT_GOLDEN;
+	result = write_plan(options->output_fd, packing->plan, packing->plan_bytes, error);
+	return result == -EFBIG ? EXIT_MEMORY : result ? EXIT_WRITE : 0;
 }
 
 static int pack(struct options *options)
@@ -490,11 +502,23 @@ static int set_max_error(struct options *options, const char *text)
 		       : -EINVAL;
 }
 
+/* 0: as much as there usually is. */
+static int set_memory(struct options *options, const char *text)
+{
+	char *end;
+	unsigned long long bytes = strtoull(text, &end, 10);
+
+	if (bytes)
+		options->memory_bytes = bytes;
+	return *text && !*end && *text != '-' ? 0 : -EINVAL;
+}
+
 /* 0: go on; EXIT_USAGE; -1: done (help). */
 static int parse_options(struct options *options, int argc, char **argv)
 {
 	static const struct option longs[] = {{"output", required_argument, NULL, 'o'},
 					      {"user", required_argument, NULL, 'u'},
+					      {"memory", required_argument, NULL, 'm'},
 					      {"name", required_argument, NULL, 'n'},
 					      {"weights", required_argument, NULL, 'w'},
 					      {"max-error", required_argument, NULL, 'e'},
@@ -507,7 +531,7 @@ static int parse_options(struct options *options, int argc, char **argv)
 					      {0}};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "o:u:n:w:e:hV", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "o:u:m:n:w:e:hV", longs, NULL)) != -1) {
 		int *fd = option == 'D'	  ? &options->dir_fd
 			  : option == 'O' ? &options->output_fd
 			  : option == 'E' ? &options->error_fd
@@ -529,6 +553,8 @@ static int parse_options(struct options *options, int argc, char **argv)
 			options->name = optarg;
 		else if (option == 'F')
 			options->file = optarg;
+		else if (option == 'm' && set_memory(options, optarg))
+			return usage_error("--memory takes a number of bytes");
 		else if (option == 'w' && set_weights(options, optarg))
 			return usage_error("--weights takes f32, bf16 or int8");
 		else if (option == 'e' && set_max_error(options, optarg))
@@ -540,7 +566,11 @@ static int parse_options(struct options *options, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct options options = {.dir_fd = -1, .output_fd = -1, .error_fd = -1, .user = "nobody"};
+	struct options options = {.dir_fd = -1,
+				  .output_fd = -1,
+				  .error_fd = -1,
+				  .user = "nobody",
+				  .memory_bytes = MEMORY_BYTES};
 	int status = parse_options(&options, argc, argv);
 
 	if (status)

@@ -279,6 +279,27 @@ static void usage_is_checked(void **state)
 	assert_ended(RUN("--dir-fd", "x", "--output-fd", "1"), 1, "open descriptor");
 }
 
+/* A file of some hundred bytes may ask for much: its golden rows alone take 16 MiB. */
+static void memory_is_bounded(void **state)
+{
+	const struct version *version = *state;
+
+	graph.length = model.length = 0;
+	put_input(&graph, "x", DIMS(0, 2));
+	put_shape(&graph, "shape", DIMS(2, 1 << 18));
+	put_node(&graph, "ConstantOfShape", "zeros", "shape", "w", NULL);
+	put_node(&graph, "MatMul", "wide", "x w", "y", NULL);
+	put_output(&graph, "y", DIMS(0, 1 << 18));
+	put_model(&model, &graph, 13);
+	assert_in_range(model.length, 1, 1000);
+	put_file(version, "model.onnx", model.bytes, model.length);
+	assert_ended(RUN("-m", "67108864", version->path, "-o", version->plan), 7, "");
+	assert_int_equal(access(version->plan, F_OK), -1);
+	assert_ended(RUN("--memory", "0", version->path, "-o", version->plan), 0, "");
+	assert_ended(RUN("--memory", "-1", version->path, "-o", version->plan), 1, "bytes");
+	assert_ended(RUN("--memory", "1x", version->path, "-o", version->plan), 1, "bytes");
+}
+
 static void files_are_missing(void **state)
 {
 	const struct version *version = *state;
@@ -407,21 +428,14 @@ static void packer_has_no_rights(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_VERSION(writes_a_plan),
-		WITH_VERSION(writes_to_descriptors),
-		WITH_VERSION(keeps_the_old_plan),
-		WITH_VERSION(is_deterministic),
-		WITH_VERSION(golden_is_checked),
-		WITH_VERSION(golden_is_refused),
-		WITH_VERSION(usage_is_checked),
-		WITH_VERSION(files_are_missing),
-		WITH_VERSION(output_is_not_writable),
-		WITH_VERSION(unreadable_files),
-		WITH_VERSION(users_are_checked),
-		WITH_VERSION(packer_has_no_rights),
-		WITH_VERSION(golden_arrays_are_checked),
-		WITH_VERSION(weights_are_chosen),
-		WITH_VERSION(settings_are_checked),
+		WITH_VERSION(writes_a_plan),	    WITH_VERSION(writes_to_descriptors),
+		WITH_VERSION(keeps_the_old_plan),   WITH_VERSION(is_deterministic),
+		WITH_VERSION(golden_is_checked),    WITH_VERSION(golden_is_refused),
+		WITH_VERSION(usage_is_checked),	    WITH_VERSION(memory_is_bounded),
+		WITH_VERSION(files_are_missing),    WITH_VERSION(output_is_not_writable),
+		WITH_VERSION(unreadable_files),	    WITH_VERSION(users_are_checked),
+		WITH_VERSION(packer_has_no_rights), WITH_VERSION(golden_arrays_are_checked),
+		WITH_VERSION(weights_are_chosen),   WITH_VERSION(settings_are_checked),
 		WITH_VERSION(a_file_by_itself),
 	};
 

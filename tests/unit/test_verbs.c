@@ -280,7 +280,8 @@ static void test_status_with_any_bytes(void **state)
 {
 	static const char *const keys[] = {"ok",     "control", "generations", "workers",
 					   "models", "canary",	"shadow",      "reload",
-					   "rules",  "flips",	"counters",    "audit"};
+					   "rules",  "flips",	"counters",    "audit",
+					   "memory"};
 	static const char any[] = "a\xff\xc3";
 	static const struct fg_steering nothing;
 	struct fg_admin_request request = request_of(FG_ADMIN_STATUS, "", 0);

@@ -37,6 +37,23 @@ static int set_number(uint32_t *to, const char *value, uint32_t low, uint32_t hi
 	return 0;
 }
 
+/* "1500000000", "512M", "1.5G" */
+static int set_memory(struct fg_config *config, const char *value, struct fg_error *error)
+{
+	char *end;
+	double number = strtod(value, &end);
+	double scale = !*end		   ? 1
+		       : !strcmp(end, "K") ? 1 << 10
+		       : !strcmp(end, "M") ? 1 << 20
+		       : !strcmp(end, "G") ? 1 << 30
+					   : 0;
+
+	if (end == value || !scale || !(number * scale >= 64 << 20) || number * scale > 1e15)
+		return bad(error, value, "a number of bytes such as 512M or 1.5G, at least 64M");
+	config->memory_bytes = (uint64_t)(number * scale);
+	return 0;
+}
+
 /* "250ms", "1.5s", "2m" */
 static int set_duration_ms(uint32_t *to, const char *value, double high_ms, struct fg_error *error)
 {
@@ -315,6 +332,7 @@ const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	{"keep", set_keep_ms, false, "TIME", "keep a drained generation for rollback (60s)"},
 	{"frames", set_frames, false, "N", "AF_XDP frames per queue (4096)"},
 	{"buckets-log2", set_buckets_log2, false, "N", "2^N flow buckets (18)"},
+	{"memory", set_memory, false, "BYTES", "that may be used (the cgroup's limit)"},
 	{"acl", set_acl, true, "RULE",
 	 "\"deny 10.1.0.0/16\" or \"allow ...\"; longest prefix wins"},
 	{"name", set_name, false, "NAME", "of the service, in paths (default)"},

@@ -75,6 +75,7 @@ struct fg_control {
 	struct fg_table live;	    /* the live table; serial 0: none, or nobody knows */
 	uint64_t table;		    /* bit s: it is made of slot s */
 	uint64_t flows_ns;	    /* when flows were last counted for a drain */
+	uint64_t memory_ns;	    /* when observed.memory was last looked at */
 	uint64_t comparison_ns;	    /* when observed.comparison was last added up */
 	struct fg_comparison shown; /* the last one that the canary could be judged by, or the
 				     * first; for status */
@@ -167,6 +168,7 @@ json_t *fg_control_report_models(const struct fg_control *control, uint32_t vers
 json_t *fg_control_report_canary(const struct fg_control *control, uint64_t now_ns);
 json_t *fg_control_report_shadow(const struct fg_control *control);
 json_t *fg_control_report_reload(const struct fg_rollout_trial *trial);
+json_t *fg_control_report_memory(const struct fg_control *control);
 json_t *fg_control_report_rules(const struct fg_rules *rules);
 /* Percent of new flows that the last flip gave to a generation. */
 double fg_control_weight(const struct fg_rollout_flip *flip,

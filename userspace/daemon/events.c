@@ -6,7 +6,8 @@
 
 /* ---- generations and versions ---- */
 
-static void tell_generation(const struct fg_rollout_generation *generation, const char *phase)
+static void tell_generation(const struct fg_rollout_generation *generation, const char *phase,
+			    const char *reason)
 {
 	char models[512];
 	size_t used = 0;
@@ -17,10 +18,22 @@ static void tell_generation(const struct fg_rollout_generation *generation, cons
 		used += (size_t)snprintf(models + used, sizeof(models) - used, "%s%s:%" PRIu64,
 					 i ? "," : "", generation->entries[i].model,
 					 generation->entries[i].version);
-	fg_log(FG_LOG_INFO, "generation id=%u phase=%s models=%s", generation->id, phase, models);
+	fg_log(FG_LOG_INFO, "generation id=%u phase=%s models=%s%s%s%s", generation->id, phase,
+	       models, reason[0] ? " reason=\"" : "", reason, reason[0] ? "\"" : "");
 }
 
-static void tell_generations(const struct fg_rollout *before, const struct fg_rollout *now)
+/* A KEPT one whose time is not over. */
+static const char *why(const struct fg_control *control, const struct fg_rollout_generation *was,
+		       const struct fg_rollout_generation *is)
+{
+	if (was->phase != FG_GENERATION_KEPT || is->phase != FG_GENERATION_RETIRING || is->bad ||
+	    is->since_ns >= was->since_ns + control->pace.keep_ms * 1000000ull)
+		return "";
+	return "was kept for a rollback, gives way: its memory or its slots are needed";
+}
+
+static void tell_generations(const struct fg_control *control, const struct fg_rollout *before,
+			     const struct fg_rollout *now)
 {
 	uint32_t i;
 
@@ -29,9 +42,28 @@ static void tell_generations(const struct fg_rollout *before, const struct fg_ro
 		const struct fg_rollout_generation *is = &now->generations[i];
 
 		if (was->phase && was->id != is->id)
-			tell_generation(was, "ended");
+			tell_generation(was, "ended", "");
 		if (is->phase && (is->phase != was->phase || is->id != was->id))
-			tell_generation(is, fg_generation_phase_name(is->phase));
+			tell_generation(is, fg_generation_phase_name(is->phase),
+					was->id == is->id ? why(control, was, is) : "");
+	}
+}
+
+/* Packers that were stopped, and come again. */
+static void tell_tries(const struct fg_rollout *before, const struct fg_rollout *now)
+{
+	uint32_t i;
+
+	for (i = 0; i < FG_ROLLOUT_MAX_TRIES; i++) {
+		const struct fg_rollout_try *was = &before->tries[i], *is = &now->tries[i];
+
+		if (is->version && is->at_ns != was->at_ns)
+			fg_log(FG_LOG_WARN,
+			       "pack.again model=%s version=%" PRIu64 " tries=%u reason=\"%s\"",
+			       now->models[is->model].name, is->version, is->count,
+			       is->hunger != (was->version == is->version ? was->hunger : 0)
+				       ? "it lacked memory, and may have more"
+				       : "it ran long, and others wait");
 	}
 }
 
@@ -145,7 +177,8 @@ void fg_control_tell(struct fg_control *control, const struct fg_rollout *before
 {
 	uint32_t i;
 
-	tell_generations(before, now);
+	tell_generations(control, before, now);
+	tell_tries(before, now);
 	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
 		tell_failures(control, &before->models[i], &now->models[i], live_id(now));
 	tell_canary(control, before, now);

@@ -17,6 +17,7 @@
 #include "userspace/daemon/control_child.h"
 #include "userspace/daemon/dataplane.h"
 #include "userspace/daemon/orders.h"
+#include "userspace/daemon/memory.h"
 #include "userspace/daemon/packer.h"
 #include "userspace/daemon/steering.h"
 #include "userspace/shared/clock.h"
@@ -394,6 +395,7 @@ static int start(struct keeper *keeper, struct fg_error *error)
 		return fg_error_set(error, -ENOMEM, "no memory for shadow rings");
 	fg_packer_init(&keeper->packer, config, keeper->state);
 	raise_descriptors();
+	fg_memory_kill_last();
 	code = open_signals(keeper);
 	if (code)
 		return fg_error_set(error, code, "signals: %s", strerror(-code));

@@ -13,7 +13,8 @@
 
 enum fg_orders_verb {
 	FG_ORDERS_POKE = 0, /* keeper to control: look at the state page */
-	FG_ORDERS_PACK,	    /* pack `path` into plans[plan]: model, version, fingerprint, path */
+	FG_ORDERS_PACK,	    /* pack `path` into plans[plan]: model, version, fingerprint, path,
+			       memory_bytes */
 	FG_ORDERS_DROP,	    /* forget plans[plan]: closes the memfd, phase becomes FREE */
 	FG_ORDERS_SPAWN,    /* start a worker: slot, cpu, generation (its index in rollout) */
 	FG_ORDERS_KILL,	    /* SIGKILL the worker in slot (it hangs) */
@@ -31,6 +32,7 @@ struct fg_orders_message {
 	uint32_t urgent;
 	uint64_t version;
 	uint64_t fingerprint;
+	uint64_t memory_bytes; /* that the packer may use; 0: any */
 	char model[FG_NAME_BYTES];
 	char path[4096]; /* the version's directory, absolute */
 };

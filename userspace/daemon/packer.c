@@ -10,11 +10,13 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "userspace/daemon/memory.h"
 #include "userspace/shared/clock.h"
 #include "userspace/shared/log.h"
 #include "userspace/shared/priority.h"
 
 #define PACK_LIMIT_NS 60000000000ull
+#define LACKS_MEMORY  7 /* exit status, see flipgate-pack --help */
 
 enum { CHILD_DIR = 3, CHILD_OUTPUT, CHILD_ERRORS, CHILD_FDS };
 
@@ -54,7 +56,7 @@ static void fail(struct fg_packer *packer, uint32_t plan, const char *text)
 static void run_child(const struct fg_packer *packer, const struct fg_orders_message *order,
 		      int output, int errors)
 {
-	char name[FG_NAME_BYTES];
+	char name[FG_NAME_BYTES], memory[24];
 	char *argv[] = {"flipgate-pack",
 			"--dir-fd",
 			"3",
@@ -66,12 +68,16 @@ static void run_child(const struct fg_packer *packer, const struct fg_orders_mes
 			name,
 			"--user",
 			(char *)packer->config->user,
+			"--memory",
+			memory,
 			NULL};
 	int dir;
 
 	snprintf(name, sizeof(name), "%s", order->model);
+	snprintf(memory, sizeof(memory), "%llu", (unsigned long long)order->memory_bytes);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fg_priority_background();
+	fg_memory_kill_first();
 	/* Here, because a store that does not answer must not keep the keeper waiting. */
 	dir = open(order->path, O_RDONLY | O_DIRECTORY);
 	if (dir < 0) {
@@ -103,6 +109,8 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 	memcpy(record->model, order->model, sizeof(record->model));
 	record->version = order->version;
 	record->fingerprint = order->fingerprint;
+	record->memory_bytes = order->memory_bytes;
+	record->lacked = 0;
 	record->error[0] = '\0';
 	output = memfd_create("flipgate-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	packer->jobs[order->plan].memfd = output;
@@ -144,6 +152,8 @@ uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns)
 		if (!pid)
 			continue;
 		running++;
+		if (now_ns - packer->state->plans[i].started_ns > FG_ROLLOUT_PACK_NS)
+			fg_priority_last(pid);
 		if (now_ns - packer->state->plans[i].started_ns > PACK_LIMIT_NS)
 			kill(pid, SIGKILL);
 	}
@@ -187,6 +197,7 @@ static void finish(struct fg_packer *packer, uint32_t plan, int status)
 
 	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
 		explain(packer->jobs[plan].errors, status, text, sizeof(text));
+		record->lacked = WIFEXITED(status) && WEXITSTATUS(status) == LACKS_MEMORY;
 		fail(packer, plan, text);
 		return;
 	}

@@ -7,16 +7,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <xxhash.h>
+#include "sched/budget.h"
 #include "userspace/daemon/control.h"
+#include "userspace/daemon/memory.h"
 #include "userspace/daemon/orders.h"
 #include "userspace/shared/clock.h"
 #include "userspace/shared/log.h"
 
-#define MAX_ROUNDS	16	      /* of step and act, before others get their turn */
-#define RESEND_NS	1000000000ull /* an order that shows no effect is sent again after that */
-#define RETRY_NS	20000000ull   /* a list that could not be done is tried again after that */
-#define COUNT_FLOWS_NS	100000000ull  /* counting reads all buckets: a fraction of a millisecond */
-#define TABLE_SEED_SALT 0x7461626cu
+#define MAX_ROUNDS	  16		/* of step and act, before others get their turn */
+#define RESEND_NS	  1000000000ull /* an order that shows no effect is sent again after that */
+#define RETRY_NS	  20000000ull /* a list that could not be done is tried again after that */
+#define LOOK_AT_MEMORY_NS 1000000000ull
+#define COUNT_FLOWS_NS	  100000000ull /* counting reads all buckets: a fraction of a millisecond */
+#define TABLE_SEED_SALT	  0x7461626cu
 
 static uint32_t order_index(const struct fg_rollout_action *action)
 {
@@ -94,6 +97,9 @@ static void observe_plan(struct fg_control *control, uint32_t plan)
 	seen->version = state->version;
 	seen->fingerprint = state->fingerprint;
 	seen->since_ns = state->started_ns;
+	seen->bytes = seen->phase == FG_PLAN_READY ? state->bytes : 0;
+	seen->memory_bytes = state->memory_bytes;
+	seen->lacked = state->lacked;
 	seen->error = state->error;
 }
 
@@ -128,6 +134,27 @@ static void observe_flows(struct fg_control *control, uint64_t now_ns)
 	control->flows_ns = now_ns;
 }
 
+/* A worker says itself what it takes: more than a part of all is not believed. */
+static void observe_memory(struct fg_control *control, uint64_t now_ns)
+{
+	struct fg_rollout_memory *memory = &control->observed.memory;
+	uint64_t bytes;
+	uint32_t slot;
+
+	if (control->memory_ns && now_ns < control->memory_ns + LOOK_AT_MEMORY_NS)
+		return;
+	control->memory_ns = now_ns;
+	fg_memory_look(control->config->memory_bytes, control->state->boot.keeper_pid, memory);
+	memory->worker_bytes = FG_BUDGET_WORKER_BYTES;
+	for (slot = 0; slot < FG_MAX_SLOTS; slot++) {
+		bytes = control->state->slots[slot].work.own_bytes;
+		if (control->observed.slots[slot].phase == FG_WORK_READY &&
+		    control->observed.slots[slot].pid && bytes > memory->worker_bytes &&
+		    bytes < memory->limit_bytes / 8)
+			memory->worker_bytes = bytes;
+	}
+}
+
 static void observe(struct fg_control *control, uint64_t now_ns)
 {
 	uint32_t i;
@@ -141,6 +168,7 @@ static void observe(struct fg_control *control, uint64_t now_ns)
 		observe_slot(control, i);
 	for (i = 0; i < FG_STATE_MAX_PLANS; i++)
 		observe_plan(control, i);
+	observe_memory(control, now_ns);
 	forget_done(control);
 	observe_flows(control, now_ns);
 	fg_control_compare(control, &control->next, now_ns);
@@ -293,6 +321,7 @@ static int send_order(struct fg_control *control, const struct fg_rollout_action
 		message.plan = action->index;
 		message.version = action->version;
 		message.fingerprint = action->fingerprint;
+		message.memory_bytes = action->memory;
 		memcpy(message.model, action->model, sizeof(message.model));
 		if (!fg_repository_path(&control->repository, action->model, action->version,
 					message.path, sizeof(message.path)))

@@ -432,6 +432,7 @@ json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_
 		{"reload", fg_control_report_reload(&rollout->trial)},
 		{"rules", versions ? fg_control_report_rules(fg_control_rules(control, rollout))
 				   : json_null()},
+		{"memory", fg_control_report_memory(control)},
 		{"flips", report_flips(&rollout->flip)},
 		{"counters", report_counters(control->steering, &control->state->boot.drops)},
 		{"log",

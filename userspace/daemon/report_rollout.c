@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "sched/budget.h"
 #include "userspace/daemon/control.h"
 #include "userspace/shared/log.h"
 
@@ -264,4 +265,18 @@ json_t *fg_control_report_rules(const struct fg_rules *rules)
 		json_array_append_new(models, report_rule(&rules->models[i]));
 	return json_pack("{s:o,s:o,s:o}", "repository", fg_control_report_text(rules->repository),
 			 "defaults", report_rule(&rules->defaults), "models", models);
+}
+
+/* What sched/budget.h counts. */
+json_t *fg_control_report_memory(const struct fg_control *control)
+{
+	struct fg_budget budget;
+
+	fg_budget_count(fg_rollout_current(&control->state->rollout), &control->observed,
+			&control->pace, &budget);
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "limit_bytes", (json_int_t)budget.limit,
+			 "base_bytes", (json_int_t)budget.base, "serving_bytes",
+			 (json_int_t)budget.serving, "kept_bytes", (json_int_t)budget.kept,
+			 "waiting_bytes", (json_int_t)budget.waiting, "packing_bytes",
+			 (json_int_t)budget.packing);
 }

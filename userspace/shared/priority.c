@@ -37,6 +37,11 @@ void fg_priority_background(void)
 	set_fair(0, 10, SHORT_SLICE_NS);
 }
 
+void fg_priority_last(pid_t pid)
+{
+	set_fair(pid, 19, SHORT_SLICE_NS);
+}
+
 /* A guest's short slices stay. */
 void fg_priority_idle(void)
 {

@@ -16,6 +16,9 @@
  */
 void fg_priority_background(void);
 
+/* A guest that runs long: nice 19, so that other guests come first. */
+void fg_priority_last(pid_t pid);
+
 /* The caller, a guest before, runs only where and while nobody else wants to: SCHED_IDLE. For good.
  * For shadows. */
 void fg_priority_idle(void);
