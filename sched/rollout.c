@@ -485,7 +485,7 @@ void fg_step_begin(struct fg_step *step, const struct fg_set *set, bool shadow)
  * for long, or a model that never gets packed would block the rest. */
 static bool gathering(struct fg_step *step, const struct fg_set *set)
 {
-	if (!set->waiting)
+	if (!set->soon)
 		return false;
 	if (!step->rollout->gather_ns)
 		step->rollout->gather_ns = step->now_ns;

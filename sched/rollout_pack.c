@@ -81,6 +81,20 @@ static void forget_tries(struct fg_step *step)
 	}
 }
 
+bool fg_pack_slow(const struct fg_step *step, const char *model, uint64_t version)
+{
+	const struct fg_rollout_plan *plan = step->observed->plans;
+	uint32_t i;
+
+	if (find_try(step->rollout, model, version))
+		return true;
+	for (i = 0; i < FG_ROLLOUT_MAX_PLANS; i++, plan++)
+		if (plan->phase == FG_PLAN_PACKING && plan->version == version &&
+		    !strcmp(plan->model, model))
+			return step->now_ns >= plan->since_ns + FG_ROLLOUT_GATHER_NS;
+	return false;
+}
+
 /* ---- candidates ---- */
 
 struct candidate {

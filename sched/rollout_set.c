@@ -136,6 +136,13 @@ static void add_live(struct fg_set *set, const struct fg_rollout_generation *liv
 			set->entries[set->count++] = live->entries[i];
 }
 
+static void wait_for(const struct fg_step *step, struct fg_set *set,
+		     const struct fg_rollout_model *model, uint64_t version)
+{
+	set->waiting = true;
+	set->soon |= !fg_pack_slow(step, model->name, version);
+}
+
 /* False: it is not packed. */
 static bool add_default(const struct fg_step *step, struct fg_set *set,
 			const struct fg_rollout_model *model, uint64_t wanted)
@@ -144,7 +151,8 @@ static bool add_default(const struct fg_step *step, struct fg_set *set,
 	int plan = usable_plan(step, model, wanted, &version);
 	struct fg_rollout_entry *entry;
 
-	set->waiting |= plan < 0 || version != wanted;
+	if (plan < 0 || version != wanted)
+		wait_for(step, set, model, wanted);
 	if (plan < 0)
 		return false;
 	entry = add(set, model->name, version, plan);
@@ -159,7 +167,8 @@ static void add_beside(const struct fg_step *step, struct fg_set *set,
 	int plan = fg_rollout_find_plan(step->rollout, step->observed, model->name, version);
 	struct fg_rollout_entry *entry = NULL;
 
-	set->waiting |= plan < 0;
+	if (plan < 0)
+		wait_for(step, set, model, version);
 	if (plan >= 0 && !fg_set_has(set, model->name, version))
 		entry = add(set, model->name, version, plan);
 	if (entry)
@@ -205,7 +214,7 @@ static bool in_set(const struct fg_set *set, const struct fg_rollout_entry *entr
 
 void fg_set_keep_one_change(struct fg_set *set, const struct fg_rollout_generation *live)
 {
-	struct fg_set kept = {.waiting = set->waiting};
+	struct fg_set kept = {.waiting = set->waiting, .soon = set->soon};
 	const struct fg_rollout_entry *new = NULL, *now;
 	uint32_t i;
 

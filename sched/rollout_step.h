@@ -29,6 +29,7 @@ struct fg_step {
 struct fg_set {
 	uint32_t count;
 	bool waiting; /* a wanted version is not packed yet; the set may hold another instead */
+	bool soon;    /* one of these may be any moment */
 	struct fg_rollout_entry entries[FG_ROLLOUT_MAX_MODELS];
 };
 
@@ -89,6 +90,8 @@ void fg_step_packers(struct fg_step *step);
 /* The try of a version; NULL: it was not stopped. */
 const struct fg_rollout_try *fg_pack_try(const struct fg_rollout *rollout, const char *model,
 					 uint64_t version);
+/* It takes long to pack: its packer was stopped, or runs for as long as others are waited for. */
+bool fg_pack_slow(const struct fg_step *step, const char *model, uint64_t version);
 /* Its packer was stopped. */
 void fg_pack_note(struct fg_step *step, const char *model, uint64_t version, uint64_t fingerprint,
 		  uint32_t hunger);

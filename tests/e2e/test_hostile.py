@@ -3,10 +3,15 @@
 
 import contextlib
 import os
+import re
+import shutil
+import socket
+import tempfile
 import time
 
 from bombs import large, slow
-from harness import Gateway, Net, Repository, load_end, load_start, main, wait_for
+from harness import (PORT, SERVER4, Gateway, Net, Repository, load_end, load_start, main, request,
+                     run, wait_for)
 
 LIMIT = 640 << 20
 
@@ -152,5 +157,58 @@ def slow_ones_delay_nobody():
             print(f"# version 2 of a serving model: {took_s:.1f} s")
 
 
+def sockets_hold_little():
+    """Clients that pipeline and never read: what the kernel keeps for them on our side is bounded."""
+    rows = 60
+    message = request(bytes(256 * rows), rows=rows)
+    data = (len(message).to_bytes(4, "little") + message) * 40
+    with Net() as net, contextlib.ExitStack() as stack:
+        repository = Repository()
+        repository.publish(1)
+        stack.enter_context(Gateway(net, repository, "--listen-tcp", f"{SERVER4}:{PORT}"))
+        clients = []
+        with net.inside(net.cl):
+            for _ in range(30):
+                clients.append(stack.enter_context(socket.create_connection((SERVER4, PORT))))
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            for client in clients:
+                client.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    client.send(data)
+        said = run(*net.command(net.gw, ["ss", "-tnmH", "state", "established"])).stdout
+        found = re.findall(r"skmem:\(r(\d+),rb(\d+),t\d+,tb(\d+),f\d+,w(\d+),", said)
+        assert len(found) == 30, said
+        for received, most_received, most_sent, sent in (map(int, one) for one in found):
+            assert most_received <= 128 << 10 and most_sent <= 64 << 10, said
+            assert received <= 160 << 10 and sent <= 96 << 10, said
+
+
+def what_served_comes_first_again():
+    """After a kill: nine models that take minutes are packed behind the one that served, and its own
+    newest version is one of these, too."""
+    with Net() as net:
+        repository = Repository()
+        repository.publish(1)
+        with tempfile.TemporaryDirectory(prefix="fgt-state-") as state:
+            first = Gateway(net, repository, "--state-dir", state)
+            with first as gateway:
+                assert gateway.live() == {"digits": 1}
+                gateway.process.kill()
+                gateway.process.wait()
+                shutil.rmtree(first.pins, ignore_errors=True)
+            assert read(f"{state}/default.served") == "digits 1\n"
+            for i in range(9):
+                repository.write(1, {"model.onnx": slow(30)}, f"bad{i}")
+            repository.write(2, {"model.onnx": slow(30)})
+            began = time.monotonic()
+            with Gateway(net, repository, "--state-dir", state) as gateway:
+                took_s = time.monotonic() - began
+                assert gateway.live() == {"digits": 1}
+                assert took_s < 6, took_s
+                print(f"# served again after {took_s:.1f} s")
+
+
 if __name__ == "__main__":
-    main(memory_is_kept_to, packers_are_killed_first, slow_ones_delay_nobody)
+    main(memory_is_kept_to, packers_are_killed_first, slow_ones_delay_nobody, sockets_hold_little,
+         what_served_comes_first_again)

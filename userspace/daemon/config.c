@@ -164,6 +164,7 @@ static void set_defaults(struct fg_config *config)
 static int derive_paths(struct fg_config *config, struct fg_error *error)
 {
 	char self[PATH_MAX];
+	const char *slash;
 	ssize_t length;
 
 	if (strpbrk(config->name, "/."))
@@ -176,6 +177,11 @@ static int derive_paths(struct fg_config *config, struct fg_error *error)
 	if (!config->pin_dir[0])
 		snprintf(config->pin_dir, sizeof(config->pin_dir), "/sys/fs/bpf/flipgate/%s",
 			 config->name);
+	slash = strrchr(config->socket, '/');
+	if (!config->state_dir[0])
+		snprintf(config->state_dir, sizeof(config->state_dir), "%.*s",
+			 slash ? (int)(slash - config->socket) + 1 : 1,
+			 slash ? config->socket : ".");
 	if (config->packer[0])
 		return 0;
 	length = readlink("/proc/self/exe", self, sizeof(self) - 1);

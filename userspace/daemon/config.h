@@ -57,6 +57,7 @@ struct fg_config {
 	char socket_group[32]; /* whose members may use it too; "": its owner alone */
 	char audit_log[4096];  /* absolute; "": none */
 	char pin_dir[256];     /* below a bpffs */
+	char state_dir[256];   /* what the next start should know; default: the socket's */
 	char packer[4096];     /* flipgate-pack; default: beside flipgated */
 	bool verbose;
 	bool check_only; /* --check: validate the configuration and exit */

@@ -250,6 +250,7 @@ TEXT_SETTER(user)
 TEXT_SETTER(socket)
 TEXT_SETTER(socket_group)
 TEXT_SETTER(pin_dir)
+TEXT_SETTER(state_dir)
 TEXT_SETTER(packer)
 
 #define NUMBER_SETTER(field, low, high)                                                            \
@@ -341,6 +342,8 @@ const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	{"socket-group", set_socket_group, false, "GROUP", "may use it as well"},
 	{"audit-log", set_audit_log, false, "FILE", "who changed what (none)"},
 	{"pin-dir", set_pin_dir, false, "DIR", "pinned BPF maps (/sys/fs/bpf/flipgate/NAME)"},
+	{"state-dir", set_state_dir, false, "DIR",
+	 "what served last, for the next start (the socket's)"},
 	{"packer", set_packer, false, "PATH", "flipgate-pack (beside flipgated)"},
 };
 

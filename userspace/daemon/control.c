@@ -214,6 +214,8 @@ static void fill(struct fg_control *control, const struct fg_control_setup *setu
 	control->pace.worker_count = setup->config->worker_count;
 	control->pace.drain_deadline_ms = setup->config->drain_deadline_ms;
 	control->pace.keep_ms = setup->config->keep_ms;
+	fg_served_open(&control->served, setup->config->state_dir, setup->config->name);
+	control->observed.served = &control->served.list;
 	fg_audit_open(&control->audit, setup->audit, &setup->state->control.audit_lost);
 }
 

@@ -33,6 +33,7 @@
 #include "userspace/daemon/config.h"
 #include "userspace/daemon/models_config_watch.h"
 #include "userspace/daemon/repository.h"
+#include "userspace/daemon/served.h"
 #include "userspace/daemon/steering.h"
 #include "userspace/shared/state.h"
 
@@ -89,6 +90,7 @@ struct fg_control {
 	char program[PATH_MAX];				 /* of this process */
 	struct fg_control_reload reload;
 	struct fg_repository repository;
+	struct fg_served served;
 	struct fg_admin admin;
 	struct fg_audit audit;
 };

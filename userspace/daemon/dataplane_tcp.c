@@ -12,11 +12,14 @@
 #define PORT_PAUSE_US 100000
 #define BACKLOG	      4096 /* the kernel takes no more than net.core.somaxconn */
 #define OTHER_FILES   512  /* that a worker may have open beside connections */
+#define RECEIVE_BYTES 65536
+#define SEND_BYTES    32768
 #define ONLY_SERVICE  0
 
 static int bind_tcp(const struct sockaddr_storage *address, bool share, int *result)
 {
 	bool ipv6 = address->ss_family == AF_INET6;
+	int receive = RECEIVE_BYTES, send = SEND_BYTES;
 	int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int one = 1, code;
 
@@ -30,6 +33,11 @@ static int bind_tcp(const struct sockaddr_storage *address, bool share, int *res
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	/* Connections inherit it: replies leave at once, and are batched already. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	/* So do they its buffers, or the kernel would give many MiB to each client that pipelines
+	 * and does not read. One message in, and half of one out, of which a worker has a whole one
+	 * (tcp_pool.h); the kernel takes twice that, for its own. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive));
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send));
 	if (bind(fd, (const struct sockaddr *)address,
 		 ipv6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in))) {
 		code = -errno;
