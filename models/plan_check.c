@@ -127,7 +127,7 @@ static int check_buffers(const struct fg_plan_header *header, struct fg_error *e
 /* The batches make up the rows. Their number comes first: it bounds how many are looked at. */
 static bool warmup_ok(const struct fg_plan_header *header)
 {
-	const uint32_t *batches = constant(header, header->warmup_batches);
+	const uint32_t *batches;
 	uint64_t rows = 0;
 
 	if (header->warmup_count > FG_PLAN_MAX_WARMUP ||
@@ -136,6 +136,7 @@ static bool warmup_ok(const struct fg_plan_header *header)
 	    !constant_ok(header, header->warmup_inputs,
 			 (uint64_t)header->warmup_rows * header->in_cols * sizeof(float)))
 		return false;
+	batches = constant(header, header->warmup_batches);
 	for (uint32_t i = 0; i < header->warmup_count; i++) {
 		if (!batches[i])
 			return false;
