@@ -5,29 +5,43 @@
 #include "models/compile.h"
 #include "models/compile_golden.h"
 #include "models/compile_plan.h"
+#include "models/compile_steady.h"
 #include "models/ir.h"
 #include "models/optimize.h"
 #include "models/pack.h"
 #include "models/plan.h"
 #include "models/plan_format.h"
 
-/* *outputs (rows, out_cols), in `arena`: what the C reference makes of the golden inputs. */
-static int run_golden(const void *bytes, size_t size, struct fg_arena *arena, const float **outputs,
-		      struct fg_plan *plan, struct fg_error *error)
-{
-	float *scratch, *out;
-	size_t scratch_bytes;
-	int result = fg_plan_open_with(plan, &fg_kernels_c, bytes, size, error);
+/* Rows that are made: so many are tried to find FG_GOLDEN_MADE_ROWS that stand at no step. */
+#define TRIED_ROWS FG_PLAN_BLOCK_ROWS
 
-	if (result)
-		return result;
-	scratch_bytes = fg_plan_scratch_bytes(plan, plan->golden_rows);
-	out = fg_arena_alloc(arena, (size_t)plan->golden_rows * plan->out_cols, sizeof(float));
-	scratch = aligned_alloc(FG_PLAN_ALIGN, scratch_bytes + FG_PLAN_ALIGN);
+/* Shaking moves the outputs of a row that is taken by no more than this part of the tolerance, and
+ * the tolerance is this many times what it moves those of rows that have to be taken. */
+#define SHAKEN_PART 4
+
+/* A plan, and what the C reference makes of some rows. */
+struct made {
+	void *bytes;
+	size_t size;
+	struct fg_plan plan;
+	uint32_t rows;
+	const float *outputs; /* (rows, out_cols), in the ir's arena */
+	const float *shaken;  /* (rows): models/compile_steady.h */
+};
+
+/* *outputs (rows, out_cols), in `arena`: what the C reference makes of the inputs. */
+static int run_reference(const struct fg_plan *plan, const float *inputs, uint32_t rows,
+			 struct fg_arena *arena, const float **outputs, struct fg_error *error)
+{
+	struct fg_plan reference = *plan;
+	float *out = fg_arena_alloc(arena, (size_t)rows * plan->out_cols, sizeof(float));
+	float *scratch =
+		aligned_alloc(FG_PLAN_ALIGN, fg_plan_scratch_bytes(plan, rows) + FG_PLAN_ALIGN);
+	int result = 0;
+
+	reference.kernels = &fg_kernels_c;
 	if (out && scratch)
-		fg_plan_run(plan,
-			    (const float *)((const char *)bytes + plan->header->golden_inputs),
-			    plan->golden_rows, out, scratch);
+		fg_plan_run(&reference, inputs, rows, out, scratch);
 	else
 		result = fg_error_set(error, -ENOMEM, "out of memory for the golden rows");
 	free(scratch);
@@ -35,15 +49,106 @@ static int run_golden(const void *bytes, size_t size, struct fg_arena *arena, co
 	return result;
 }
 
-/* 0 where both are the same, also when that is NaN or an infinity. */
-static float difference(float got, float f32)
+/* The f32 plan, with room for golden rows, and what it makes of the rows that are tried. */
+static int make(const struct fg_ir *ir, const struct fg_golden_rows *golden,
+		const struct fg_golden_rows *tried, struct made *made, struct fg_error *error)
 {
-	if (got == f32 || (isnan(got) && isnan(f32)))
-		return 0;
-	if (!isfinite(got) || !isfinite(f32))
-		return INFINITY;
-	return fabsf(got - f32) / (1 + fabsf(f32));
+	int ret = fg_plan_make(ir, FG_WEIGHTS_F32, golden, &made->bytes, &made->size, error);
+
+	if (!ret)
+		ret = fg_plan_open(&made->plan, made->bytes, made->size, error);
+	if (ret)
+		return ret;
+	made->rows = tried->rows;
+	if (!fg_steady_has_jumps(&made->plan) && made->rows > FG_GOLDEN_MADE_ROWS)
+		made->rows = FG_GOLDEN_MADE_ROWS;
+	ret = run_reference(&made->plan, tried->inputs, made->rows, ir->arena, &made->outputs,
+			    error);
+	if (!ret && fg_steady_measure(&made->plan, tried->inputs, made->rows, made->outputs,
+				      ir->arena, &made->shaken))
+		ret = fg_error_set(error, -ENOMEM, "out of memory for the golden rows");
+	return ret;
 }
+
+/* ---- is folding right? -------------------------------------------------------------------- */
+
+/* True when both plans agree wherever the rows stand at no step. */
+static bool agree(const struct made *a, const struct made *b)
+{
+	const uint32_t rows = a->rows < b->rows ? a->rows : b->rows, cols = a->plan.out_cols;
+
+	for (size_t i = 0; i < (size_t)rows * cols; i++)
+		if (a->shaken[i / cols] <= FG_GOLDEN_TOLERANCE / SHAKEN_PART &&
+		    !(fg_steady_difference(a->outputs[i], b->outputs[i]) <= FG_GOLDEN_TOLERANCE))
+			return false;
+	return true;
+}
+
+/*
+ * Makes the plan without optimizing too; where the two differ, `ir` and `made` become that one. One
+ * that has too many steps or buffers when it is not optimized cannot be compared.
+ */
+static int check_folding(struct fg_ir *ir, const struct fg_golden_rows *golden,
+			 const struct fg_golden_rows *tried, struct made *made,
+			 struct fg_error *error)
+{
+	struct made plain = {.bytes = NULL};
+	struct fg_ir lowered;
+	int ret = fg_ir_lower(&lowered, ir->graph, ir->arena, error);
+
+	if (ret)
+		return ret;
+	ret = make(&lowered, golden, tried, &plain, error);
+	if (!ret && !agree(made, &plain)) {
+		free(made->bytes);
+		*made = plain;
+		*ir = lowered;
+		return 0;
+	}
+	free(plain.bytes);
+	return ret == -EINVAL ? 0 : ret;
+}
+
+/* ---- golden rows that are made ------------------------------------------------------------- */
+
+/* The tried rows whose outputs shaking moves by no more than `most`, at most FG_GOLDEN_MADE_ROWS of
+ * them, become golden ones. */
+static void take_rows(const struct made *made, const struct fg_golden_rows *tried, float most,
+		      struct fg_golden_rows *golden)
+{
+	const size_t in = made->plan.in_cols, out = made->plan.out_cols;
+	float *inputs = (float *)golden->inputs, *outputs = (float *)golden->outputs;
+
+	for (uint32_t i = 0; i < made->rows && golden->rows < FG_GOLDEN_MADE_ROWS; i++) {
+		if (!(made->shaken[i] <= most))
+			continue;
+		memcpy(inputs + golden->rows * in, tried->inputs + i * in, in * sizeof(float));
+		memcpy(outputs + golden->rows * out, made->outputs + i * out, out * sizeof(float));
+		golden->rows++;
+		golden->tolerance = fmaxf(golden->tolerance, SHAKEN_PART * made->shaken[i]);
+	}
+}
+
+/* *golden: rows that stand at no step, or those that do, with a tolerance that allows for it; or
+ * none. */
+static int choose_rows(const struct made *made, const struct fg_golden_rows *tried,
+		       struct fg_arena *arena, struct fg_golden_rows *golden,
+		       struct fg_error *error)
+{
+	*golden = (struct fg_golden_rows){.tolerance = tried->tolerance};
+	golden->inputs = fg_arena_alloc(arena, (size_t)FG_GOLDEN_MADE_ROWS * made->plan.in_cols,
+					sizeof(float));
+	golden->outputs = fg_arena_alloc(arena, (size_t)FG_GOLDEN_MADE_ROWS * made->plan.out_cols,
+					 sizeof(float));
+	if (!golden->inputs || !golden->outputs)
+		return fg_error_set(error, -ENOMEM, "out of memory for the golden rows");
+	take_rows(made, tried, tried->tolerance / SHAKEN_PART, golden);
+	if (!golden->rows)
+		take_rows(made, tried, 1.0f / SHAKEN_PART, golden);
+	return 0;
+}
+
+/* ---- narrow weights ------------------------------------------------------------------------ */
 
 /* *worst: the largest difference. -EDOM when it is above `bound`. */
 static int measure(const struct fg_plan *plan, const float *got, const float *f32, float bound,
@@ -54,8 +159,8 @@ static int measure(const struct fg_plan *plan, const float *got, const float *f3
 
 	*worst = 0;
 	for (size_t i = 0; i < count; i++)
-		if (difference(got[i], f32[i]) > *worst) {
-			*worst = difference(got[i], f32[i]);
+		if (fg_steady_difference(got[i], f32[i]) > *worst) {
+			*worst = fg_steady_difference(got[i], f32[i]);
 			at = i;
 		}
 	if (*worst <= bound)
@@ -70,60 +175,62 @@ static int measure(const struct fg_plan *plan, const float *got, const float *f3
 		*worst, bound);
 }
 
-struct result {
-	void *bytes;
-	size_t size;
-};
-
-/* The f32 plan becomes one with narrow weights, when that is close enough to `f32`, its outputs. */
+/* The f32 plan becomes one with narrow weights, when that is close enough to it. */
 static int narrow(const struct fg_ir *ir, const struct fg_compile_options *options,
-		  struct fg_golden_rows *golden, const float *f32, struct result *result,
-		  struct fg_error *error)
+		  struct fg_golden_rows *golden, struct made *made, struct fg_error *error)
 {
 	const float bound = options->max_error > 0 ? options->max_error : FG_COMPILE_MAX_ERROR;
-	struct fg_plan plan;
-	const float *got;
+	const float *got, *f32;
 	float worst;
-	int ret;
+	int ret = run_reference(&made->plan, golden->inputs, golden->rows, ir->arena, &f32, error);
 
+	if (ret)
+		return ret;
 	/* A shipped output may be off by its tolerance from f32, and this plan by the bound from
 	 * that; other kernels round differently where f32 meets a step of INT8's inputs. */
 	golden->tolerance = fminf(golden->tolerance + bound, 1);
-	free(result->bytes);
-	result->bytes = NULL;
-	ret = fg_plan_make(ir, options->weights, golden, &result->bytes, &result->size, error);
+	free(made->bytes);
+	made->bytes = NULL;
+	ret = fg_plan_make(ir, options->weights, golden, &made->bytes, &made->size, error);
 	if (!ret)
-		ret = run_golden(result->bytes, result->size, ir->arena, &got, &plan, error);
+		ret = fg_plan_open(&made->plan, made->bytes, made->size, error);
 	if (!ret)
-		ret = measure(&plan, got, f32, bound, &worst, error);
+		ret = run_reference(&made->plan, golden->inputs, golden->rows, ir->arena, &got,
+				    error);
 	if (!ret)
-		fg_plan_amend(result->bytes, golden, worst);
+		ret = measure(&made->plan, got, f32, bound, &worst, error);
+	if (!ret)
+		fg_plan_amend(made->bytes, golden, worst);
 	return ret;
 }
 
-static int make_plan(const struct fg_ir *ir, const struct fg_golden *shipped,
-		     const struct fg_compile_options *options, struct result *result,
+/* ---- the whole ----------------------------------------------------------------------------- */
+
+static int make_plan(struct fg_ir *ir, const struct fg_golden *shipped,
+		     const struct fg_compile_options *options, struct made *made,
 		     struct fg_error *error)
 {
-	struct fg_golden_rows golden;
-	struct fg_plan plan;
-	const float *f32;
-	int ret = shipped ? fg_golden_rows_join(ir, shipped, ir->arena, &golden, error)
-			  : fg_golden_rows_make(ir, ir->arena, &golden, error);
+	struct fg_golden_rows tried, golden;
+	int ret = fg_golden_rows_make(ir, ir->arena, TRIED_ROWS, &tried, error);
 
+	golden = tried;
+	if (golden.rows > FG_GOLDEN_MADE_ROWS)
+		golden.rows = FG_GOLDEN_MADE_ROWS;
+	if (!ret && shipped)
+		ret = fg_golden_rows_join(ir, shipped, ir->arena, &golden, error);
+	if (!ret && !options->plain)
+		ret = fg_optimize(ir, options->weights, error);
 	if (!ret)
-		ret = fg_plan_make(ir, FG_WEIGHTS_F32, &golden, &result->bytes, &result->size,
-				   error);
+		ret = make(ir, &golden, &tried, made, error);
+	if (!ret && ir->folded)
+		ret = check_folding(ir, &golden, &tried, made, error);
+	if (!ret && !shipped)
+		ret = choose_rows(made, &tried, ir->arena, &golden, error);
+	if (!ret && options->weights != FG_WEIGHTS_F32)
+		return narrow(ir, options, &golden, made, error);
 	if (!ret)
-		ret = run_golden(result->bytes, result->size, ir->arena, &f32, &plan, error);
-	if (ret)
-		return ret;
-	if (!golden.shipped)
-		golden.outputs = f32;
-	if (options->weights != FG_WEIGHTS_F32)
-		return narrow(ir, options, &golden, f32, result, error);
-	fg_plan_amend(result->bytes, &golden, 0);
-	return 0;
+		fg_plan_amend(made->bytes, &golden, 0);
+	return ret;
 }
 
 int fg_compile(const struct fg_graph *graph, const struct fg_golden *golden,
@@ -132,22 +239,17 @@ int fg_compile(const struct fg_graph *graph, const struct fg_golden *golden,
 {
 	const struct fg_compile_options defaults = {0};
 	struct fg_arena arena = {0};
-	struct result result = {0};
+	struct made made = {.bytes = NULL};
 	struct fg_ir ir;
-	int ret;
+	int ret = fg_ir_lower(&ir, graph, &arena, error);
 
-	if (!options)
-		options = &defaults;
-	ret = fg_ir_lower(&ir, graph, &arena, error);
-	if (!ret && !options->plain)
-		ret = fg_optimize(&ir, error);
 	if (!ret)
-		ret = make_plan(&ir, golden, options, &result, error);
+		ret = make_plan(&ir, golden, options ? options : &defaults, &made, error);
 	if (ret) {
-		free(result.bytes);
+		free(made.bytes);
 	} else {
-		*bytes = result.bytes;
-		*size = result.size;
+		*bytes = made.bytes;
+		*size = made.size;
 	}
 	fg_arena_free(&arena);
 	return ret;

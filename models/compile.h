@@ -10,7 +10,6 @@
 #include "models/graph.h"
 #include "models/kernels.h"
 
-#define FG_GOLDEN_MADE_ROWS  16u   /* that the packer makes; fewer for very wide models */
 #define FG_COMPILE_MAX_ERROR 0.02f /* of BF16 and INT8, when nobody says otherwise */
 
 /* All zero: f32, optimized, the default bound. */
@@ -23,9 +22,13 @@ struct fg_compile_options {
 /*
  * Compiles `graph` to a plan (models/plan_format.h): lowers (models/ir.h), optimizes
  * (models/optimize.h), packs the weights, plans the buffers. `golden` is stored with it (f32: it is
- * not checked here, see fg_plan_check_golden); NULL: deterministic pseudo-random rows in [-1, 1)
- * (whole numbers below the smallest table for inputs that are ids) with what the C reference makes
- * of them.
+ * not checked here, see fg_plan_check_golden); NULL: deterministic pseudo-random rows of the kind
+ * that the model's first steps ask for (models/compile_golden.h) with what the C reference makes of
+ * them. Kernels round differently, so rows that stand at a step (Round, a comparison) are not
+ * taken; where all do, the tolerance allows for it (models/compile_steady.h).
+ *
+ * Where optimizing folded constants, both models run made rows; if a result is off, the one that is
+ * not optimized is kept.
  *
  * BF16 and INT8: the model is compiled to f32 too and both run the golden inputs with the C
  * reference; the plan's format_error is the difference, its golden outputs are the f32 model's (or

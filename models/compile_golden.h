@@ -15,9 +15,13 @@ int fg_golden_rows_join(const struct fg_ir *ir, const struct fg_golden *golden,
 			struct fg_arena *arena, struct fg_golden_rows *rows,
 			struct fg_error *error);
 
-/* FG_GOLDEN_MADE_ROWS rows (fewer for very wide models) of inputs, the same ones each time; in
- * `arena`. The outputs are NULL. -ENOMEM. */
-int fg_golden_rows_make(const struct fg_ir *ir, struct fg_arena *arena, struct fg_golden_rows *rows,
-			struct fg_error *error);
+/*
+ * `count` rows of inputs (fewer for very wide models), the same ones each time, a longer run
+ * beginning with the shorter; in `arena`. `ir` is best as lowered: then it tells where the numbers
+ * lie that the model is made for (within three deviations of a scaler's offset, whole numbers below
+ * the smallest table for ids, else [-1, 1)). The outputs are NULL. -ENOMEM.
+ */
+int fg_golden_rows_make(const struct fg_ir *ir, struct fg_arena *arena, uint32_t count,
+			struct fg_golden_rows *rows, struct fg_error *error);
 
 #endif

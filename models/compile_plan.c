@@ -283,8 +283,6 @@ static int write_plan(const struct maker *maker, const struct fg_golden_rows *go
 		free(plan);
 		return fg_error_set(error, -EINVAL, "weights that cannot be packed");
 	}
-	memcpy(plan + header->golden_inputs, golden->inputs,
-	       (size_t)golden->rows * header->in_cols * sizeof(float));
 	fg_plan_amend(plan, golden, 0);
 	*bytes = plan;
 	return 0;
@@ -316,8 +314,11 @@ void fg_plan_amend(void *bytes, const struct fg_golden_rows *golden, float forma
 {
 	struct fg_plan_header *header = bytes;
 
+	header->golden_rows = golden->rows;
 	header->golden_tolerance = golden->tolerance;
 	header->format_error = format_error;
+	memcpy((char *)bytes + header->golden_inputs, golden->inputs,
+	       (size_t)golden->rows * header->in_cols * sizeof(float));
 	if (golden->outputs)
 		memcpy((char *)bytes + header->golden_outputs, golden->outputs,
 		       (size_t)golden->rows * header->out_cols * sizeof(float));

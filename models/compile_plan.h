@@ -29,8 +29,8 @@ int fg_plan_make(const struct fg_ir *ir, enum fg_weights format,
 		 const struct fg_golden_rows *golden, void **bytes, size_t *size,
 		 struct fg_error *error);
 
-/* Puts other golden outputs, a tolerance and a format_error into a plan's bytes, and a new
- * digest. */
+/* Puts other golden rows (no more of them than it was made with), a tolerance and a format_error
+ * into a plan's bytes, and a new digest. */
 void fg_plan_amend(void *bytes, const struct fg_golden_rows *golden, float format_error);
 
 /* Puts `warmup` (count >= 1) behind the `*size` bytes of a plan that has none, which then stand

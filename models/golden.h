@@ -22,6 +22,7 @@
 #define FG_GOLDEN_JSON	    "golden.json"
 #define FG_GOLDEN_NPZ	    "golden.npz"
 #define FG_GOLDEN_TOLERANCE 1e-4f	 /* when nobody says otherwise */
+#define FG_GOLDEN_MADE_ROWS 16u		 /* that the packer makes; fewer for very wide models */
 #define FG_GOLDEN_MAX_PARTS 256u	 /* of inputs, and of outputs */
 #define FG_GOLDEN_MAX_BYTES (256u << 20) /* of the file, and of all that it holds */
 

@@ -93,6 +93,8 @@ uint64_t fg_inspect_flops(const struct fg_plan_step *step)
 		each = 2 * (uint64_t)step->in_cols + (step->other.place != FG_PLACE_NONE);
 	else if (step->kind == FG_STEP_AFFINE)
 		each = 2;
+	else if (step->kind == FG_STEP_CENTER)
+		each = 3;
 	if (step->kind != FG_STEP_ACTIVATION && step->activation != FG_ACTIVATION_NONE)
 		each++;
 	return each * step->groups * step->out_cols;

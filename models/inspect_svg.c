@@ -50,7 +50,7 @@ static const char *class_of(const struct fg_plan_step *step)
 {
 	if (step->kind == FG_STEP_DENSE)
 		return "dense";
-	if (step->kind >= FG_STEP_EMBED)
+	if (step->kind >= FG_STEP_EMBED && step->kind != FG_STEP_CENTER)
 		return "move";
 	return step->kind >= FG_STEP_SOFTMAX ? "row" : "each";
 }

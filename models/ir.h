@@ -89,6 +89,7 @@ struct fg_ir {
 	struct fg_ir_rows *rows; /* [FG_IR_INPUT], [FG_IR_OUTPUT], ... */
 	uint32_t rows_count, rows_capacity;
 	bool *needed;		 /* graph->value_count: an output of the model depends on it */
+	bool folded;		 /* models/optimize.h has changed weights or scales */
 	uint64_t constant_bytes; /* made while lowering; bounded, so that no file is a bomb */
 };
 

@@ -24,41 +24,45 @@ static int read_scale_center(const struct fg_keras_call *call, bool *scale, bool
 }
 
 /*
- * Along another axis than 1 ONNX has no batch normalization: there it is a factor and a sum, with
- * as many dimensions as are behind the batch.
+ * Along another axis than 1 ONNX has no batch normalization: there it is a difference, a factor and
+ * a sum, with as many dimensions as are behind the batch.
  */
 static int scale_axis(struct fg_keras_call *call, uint32_t axis, double epsilon,
 		      const uint32_t *inputs)
 {
+	static const char *const ops[] = {"Sub", "Mul", "Add"};
 	struct fg_keras *keras = call->keras;
 	const struct fg_value *values = keras->graph->values;
-	uint32_t rank = call->in[0].rank - 1, factor, sum;
+	uint32_t rank = call->in[0].rank - 1, constant, *out = &call->out->value;
 	int64_t count = call->in[0].dims[axis], dims[FG_GRAPH_MAX_RANK];
 	const struct fg_tensor *parts[5] = {NULL};
-	float *factors = fg_arena_alloc(&keras->graph->arena, (size_t)count, sizeof(*factors));
-	float *sums = fg_arena_alloc(&keras->graph->arena, (size_t)count, sizeof(*sums));
-	int result;
+	float *numbers[3];
+	int result = 0;
 
-	if (!factors || !sums)
-		return fg_keras_no_memory(keras);
+	for (size_t i = 0; i < 3; i++) {
+		numbers[i] = fg_arena_alloc(&keras->graph->arena, (size_t)count, sizeof(float));
+		if (!numbers[i])
+			return fg_keras_no_memory(keras);
+	}
 	for (size_t i = 1; i < 5; i++)
 		parts[i] = values[inputs[i]].constant;
 	for (size_t i = 0; i < (size_t)count; i++) {
-		double by = fg_tensor_f32(parts[1], i) /
-			    sqrt((double)fg_tensor_f32(parts[4], i) + (double)(float)epsilon);
-
-		factors[i] = (float)by;
-		sums[i] = (float)(fg_tensor_f32(parts[2], i) - fg_tensor_f32(parts[3], i) * by);
+		numbers[0][i] = fg_tensor_f32(parts[3], i);
+		numbers[1][i] =
+			(float)(fg_tensor_f32(parts[1], i) /
+				sqrt((double)fg_tensor_f32(parts[4], i) + (double)(float)epsilon));
+		numbers[2][i] = fg_tensor_f32(parts[2], i);
 	}
 	for (uint32_t i = 0; i < rank; i++)
 		dims[i] = i == axis - 1 ? count : 1;
-	result = fg_keras_constant(keras, FG_ELEMENT_F32, rank, dims, factors, &factor);
-	if (!result)
-		result = fg_keras_constant(keras, FG_ELEMENT_F32, rank, dims, sums, &sum);
-	if (!result)
-		result = fg_keras_binary(call, "Mul", inputs[0], factor, &call->out->value);
-	return result ? result
-		      : fg_keras_binary(call, "Add", call->out->value, sum, &call->out->value);
+	*out = inputs[0];
+	for (size_t i = 0; i < 3 && !result; i++) {
+		result =
+			fg_keras_constant(keras, FG_ELEMENT_F32, rank, dims, numbers[i], &constant);
+		if (!result)
+			result = fg_keras_binary(call, ops[i], *out, constant, out);
+	}
+	return result;
 }
 
 static int call_batch_norm(struct fg_keras_call *call)

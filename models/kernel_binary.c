@@ -34,6 +34,13 @@ static void row_AFFINE(const float *in, const float *weights, const float *bias,
 		fg_put(out, i, fmaf(fg_get(in, i), weights[i], bias[i]));
 }
 
+static void row_CENTER(const float *in, const float *offset, const float *scale, const float *bias,
+		       float *out, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		fg_put(out, i, fmaf(fg_get(in, i) - offset[i], scale[i], bias[i]));
+}
+
 static void row_SELECT(const float *in, const float *other, const float *third, float *out,
 		       uint32_t count)
 {
@@ -106,6 +113,26 @@ BINARY(EQUAL, fg_vec_truth(fg_vec_equal(x, y)))
 TERNARY(AFFINE, fg_vec_fma(x, y, z))
 TERNARY(SELECT, fg_vec_pick(fg_vec_equal(x, fg_vec_set(0.0f)), z, y))
 
+static void row_CENTER(const float *in, const float *offset, const float *scale, const float *bias,
+		       float *out, uint32_t count)
+{
+	const fg_vec none = fg_vec_set(1.0f);
+	uint32_t i = 0, rest;
+
+	for (; count - i >= FG_VEC_LANES; i += FG_VEC_LANES)
+		fg_vec_store(out + i,
+			     fg_vec_fma(fg_vec_sub(fg_vec_load(in + i), fg_vec_load(offset + i)),
+					fg_vec_load(scale + i), fg_vec_load(bias + i)));
+	rest = count - i;
+	if (rest)
+		fg_vec_store_n(out + i,
+			       fg_vec_fma(fg_vec_sub(fg_vec_load_n(in + i, rest, none),
+						     fg_vec_load_n(offset + i, rest, none)),
+					  fg_vec_load_n(scale + i, rest, none),
+					  fg_vec_load_n(bias + i, rest, none)),
+			       rest);
+}
+
 #endif
 
 /* A power costs what it costs: libm's, one by one, for every ISA. */
@@ -151,6 +178,19 @@ void FG_KERNEL(AFFINE)(const struct fg_kernel_args *args)
 		float *out = args->out + row * args->out_stride;
 
 		row_AFFINE(args->in + row * args->in_stride, args->weights, args->bias, out,
+			   args->out_cols);
+		end_row(args, out);
+	}
+}
+
+void FG_KERNEL(CENTER)(const struct fg_kernel_args *args)
+{
+	const float *offset = args->weights, *scale = offset + args->out_cols;
+
+	for (uint32_t row = 0; row < args->rows; row++) {
+		float *out = args->out + row * args->out_stride;
+
+		row_CENTER(args->in + row * args->in_stride, offset, scale, args->bias, out,
 			   args->out_cols);
 		end_row(args, out);
 	}

@@ -66,7 +66,11 @@
 	X(LOOKUP, "lookup")   /* elementwise: the bias of the entry whose weights                  \
 				 equals in, else alpha; weights are sorted upward;                 \
 				 a NaN key, when there is one, is the last and                     \
-				 matches NaN */
+				 matches NaN */                                                    \
+	X(CENTER, "center")   /* out = activation((in - offset) * scale + bias),                   \
+				 elementwise; weights (2, out_cols): the offsets, then             \
+				 the scales. The difference is rounded by itself, so               \
+				 it is exact where in is near its offset */
 
 enum fg_step_kind {
 #define FG_STEP_ENUM(name, label) FG_STEP_##name,
@@ -155,7 +159,7 @@ struct fg_kernel_args {
 	uint32_t out_cols; /* >= 1 */
 	uint32_t entries;  /* EMBED, LOOKUP: >= 1 */
 	enum fg_weights format;	       /* DENSE */
-	enum fg_activation activation; /* DENSE, ACTIVATION, AFFINE, ADD .. EQUAL; else NONE */
+	enum fg_activation activation; /* DENSE .. EQUAL, CENTER; else NONE */
 	float alpha;
 	float beta;
 };

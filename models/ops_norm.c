@@ -28,11 +28,12 @@ static struct fg_ir_value per_channel(struct fg_lower *at, uint32_t i, const str
 	return in;
 }
 
-/* (x - mean) / sqrt(variance + epsilon) * scale + bias: one product and one sum for each column. */
+/* (x - mean) / sqrt(variance + epsilon) * scale + bias: the mean comes off first, as what is near a
+ * mean far from 0 has no digits to lose. */
 static int lower_batch_norm(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
-	struct fg_ir_value x = fg_lower_input(&at, 0), epsilon, scale, shift;
+	struct fg_ir_value x = fg_lower_input(&at, 0), epsilon, scale;
 
 	if (fg_lower_int(&at, "training_mode", 0))
 		fg_lower_fail(&at, "is in training mode: export the model for inference");
@@ -49,10 +50,9 @@ static int lower_batch_norm(struct fg_ir *ir, const struct fg_node *node, struct
 	scale = fg_lower_binary(&at, FG_STEP_ADD, per_channel(&at, 4, &x), epsilon);
 	scale = fg_lower_binary(&at, FG_STEP_DIV, per_channel(&at, 1, &x),
 				fg_lower_unary(&at, FG_ACTIVATION_SQRT, scale));
-	shift = fg_lower_binary(&at, FG_STEP_SUB, per_channel(&at, 2, &x),
-				fg_lower_binary(&at, FG_STEP_MUL, per_channel(&at, 3, &x), scale));
+	x = fg_lower_binary(&at, FG_STEP_SUB, x, per_channel(&at, 3, &x));
 	x = fg_lower_binary(&at, FG_STEP_MUL, x, scale);
-	return fg_lower_done(&at, fg_lower_binary(&at, FG_STEP_ADD, x, shift));
+	return fg_lower_done(&at, fg_lower_binary(&at, FG_STEP_ADD, x, per_channel(&at, 2, &x)));
 }
 
 /* The last `axes` dimensions that are normalized together, from the attribute `axis`. */

@@ -277,9 +277,9 @@ static void compact(struct fg_ir *ir)
 	ir->step_count = kept;
 }
 
-int fg_optimize(struct fg_ir *ir, struct fg_error *error)
+int fg_optimize(struct fg_ir *ir, enum fg_weights format, struct fg_error *error)
 {
-	struct fg_optimizer optimizer = {.ir = ir};
+	struct fg_optimizer optimizer = {.ir = ir, .format = format};
 	int result = build_lists(&optimizer);
 
 	if (!result) {

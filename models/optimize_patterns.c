@@ -54,7 +54,7 @@ static int read_link(const struct fg_optimizer *optimizer, const struct fg_ir_st
 							: 0;
 	if (result <= 0)
 		return result;
-	return uniform(affine.scale, cols, 1.0f, &link->scale) &&
+	return !affine.offset && uniform(affine.scale, cols, 1.0f, &link->scale) &&
 	       uniform(affine.shift, cols, 0.0f, &link->shift);
 }
 

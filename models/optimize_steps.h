@@ -13,6 +13,7 @@
 
 struct fg_optimizer {
 	struct fg_ir *ir;
+	enum fg_weights format; /* that DENSE steps with FG_PANEL_COLS outputs or more will get */
 	/* Lists of reads and of writing steps for each rows; a read is 3 * step + operand. */
 	uint32_t *first_read;
 	uint32_t *next_read;
@@ -44,16 +45,29 @@ void fg_step_replace(struct fg_optimizer *optimizer, struct fg_ir_step *step,
 void fg_step_kill(struct fg_optimizer *optimizer, struct fg_ir_step *step);
 
 /*
- * x * scale + shift: an AFFINE step, or ADD, SUB, MUL or DIV of a constant. scale and shift are
- * (columns), in the arena; NULL: 1, 0. Returns 1; 0 for anything else, and for numbers that are not
- * finite; -ENOMEM.
+ * (x - offset) * scale + shift: an AFFINE or CENTER step, or ADD, SUB, MUL or DIV of a constant.
+ * The arrays are (columns), in the arena; NULL: 0, 1, nothing (-0). Returns 1; 0 for anything else,
+ * and for numbers that are not finite; -ENOMEM.
  */
 struct fg_affine {
+	const float *offset;
 	const float *scale;
 	const float *shift;
+	bool is_rounded; /* the scale may be: a quotient, or a product of two */
 };
 int fg_step_affine(const struct fg_optimizer *optimizer, const struct fg_ir_step *step,
 		   struct fg_affine *affine);
+
+/* *merged becomes the AFFINE or CENTER step that does what `before` and then `last` (as many
+ * columns) do; its activation and `out` are left alone. 1; 0: `before` is not affine, or digits
+ * would be lost; -ENOMEM. */
+int fg_merge_affine(const struct fg_optimizer *optimizer, const struct fg_ir_step *before,
+		    const struct fg_affine *last, struct fg_ir_step *merged);
+
+bool fg_all_finite(const float *numbers, size_t count); /* NULL: true */
+bool fg_is_power_of_two(float number);			/* a product by it rounds nothing */
+/* a * b is finite, and has not lost digits by being tiny. */
+bool fg_product_ok(float a, float b);
 
 /* The passes; each tries to improve `step` together with those before it. 1: it did, 0: no,
  * -ENOMEM. */

@@ -11,10 +11,11 @@ struct fg_plan_shape fg_plan_shape_of(enum fg_step_kind kind)
 		break;
 	case FG_STEP_ACTIVATION:
 	case FG_STEP_AFFINE:
+	case FG_STEP_CENTER:
 	case FG_STEP_ADD ... FG_STEP_EQUAL:
 		shape.cols = FG_PLAN_COLS_SAME;
 		shape.elementwise = shape.activation = true;
-		shape.other = kind >= FG_STEP_ADD;
+		shape.other = kind >= FG_STEP_ADD && kind <= FG_STEP_EQUAL;
 		break;
 	case FG_STEP_SELECT:
 	case FG_STEP_LOOKUP:
@@ -47,6 +48,8 @@ uint64_t fg_plan_weights_bytes(const struct fg_plan_step *step)
 	case FG_STEP_AFFINE:
 	case FG_STEP_NORMALIZE:
 		return (uint64_t)step->out_cols * sizeof(float);
+	case FG_STEP_CENTER:
+		return 2 * (uint64_t)step->out_cols * sizeof(float);
 	case FG_STEP_COLUMNS:
 		return (uint64_t)step->out_cols * sizeof(uint32_t);
 	case FG_STEP_EMBED:
@@ -64,6 +67,7 @@ uint64_t fg_plan_bias_bytes(const struct fg_plan_step *step)
 	case FG_STEP_DENSE:
 		return (uint64_t)fg_panels(step->out_cols) * FG_PANEL_COLS * sizeof(float);
 	case FG_STEP_AFFINE:
+	case FG_STEP_CENTER:
 	case FG_STEP_NORMALIZE:
 	case FG_STEP_FILL:
 		return (uint64_t)step->out_cols * sizeof(float);

@@ -59,7 +59,7 @@ static int try_seed(uint64_t seed, uint32_t wanted)
 	int result = 0;
 
 	random_ir_make(&random, seed, false);
-	if (fg_golden_rows_make(&random.ir, &random.arena, &golden, &error))
+	if (fg_golden_rows_make(&random.ir, &random.arena, FG_GOLDEN_MADE_ROWS, &golden, &error))
 		return -1;
 	golden.rows = 1;
 	if (fg_plan_make(&random.ir, seed % FG_WEIGHTS_COUNT, &golden, &bytes, &size, &error) ||

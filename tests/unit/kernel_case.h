@@ -165,6 +165,8 @@ static inline void make_batch(struct kernel_batch *batch, const struct kernel_ca
 		weights = (size_t)test->entries * test->out_cols;
 	if (test->kind == FG_STEP_LOOKUP)
 		weights = bias = test->entries;
+	if (test->kind == FG_STEP_CENTER)
+		weights = 2 * (size_t)test->out_cols;
 	case_fill(&batch->in, (size_t)rows * test->in_cols, odd, &seed, test->special);
 	case_fill(&batch->other, other_rows * test->out_cols, odd, &seed, test->special);
 	case_fill(&batch->third, other_rows * test->out_cols, odd, &seed, test->special);

@@ -158,7 +158,8 @@ static inline bool truth_activation_holds(float got, double x, enum fg_activatio
 	return truth_ulps(got, wanted) <= bound || fabs(got - wanted) <= slack;
 }
 
-/* An elementwise kind before its activation: all are rounded once, so to the bit. */
+/* An elementwise kind before its activation: all are rounded once (CENTER: where it subtracts, and
+ * at the end), so to the bit. */
 static inline float truth_element(const struct fg_kernel_args *args, enum fg_step_kind kind,
 				  size_t row, size_t col)
 {
@@ -170,6 +171,9 @@ static inline float truth_element(const struct fg_kernel_args *args, enum fg_ste
 		return x;
 	case FG_STEP_AFFINE:
 		return fmaf(x, ((const float *)args->weights)[col], args->bias[col]);
+	case FG_STEP_CENTER:
+		return fmaf(x - ((const float *)args->weights)[col],
+			    ((const float *)args->weights)[args->out_cols + col], args->bias[col]);
 	case FG_STEP_ADD:
 		return x + y;
 	case FG_STEP_SUB:
@@ -241,7 +245,7 @@ static inline bool truth_holds(const struct fg_kernel_args *args, enum fg_step_k
 {
 	const float got = case_get(args->out, row * args->out_stride + col);
 
-	if (kind >= FG_STEP_EMBED)
+	if (kind >= FG_STEP_EMBED && kind != FG_STEP_CENTER)
 		return truth_same(got, truth_moved(args, kind, row, col));
 	return truth_activation_holds(got, truth_element(args, kind, row, col), args->activation,
 				      args->alpha, args->beta);

@@ -144,7 +144,7 @@ static inline int set_up(void **state)
 
 	for (size_t i = 0; i < sizeof(fixture_numbers) / sizeof(fixture_numbers[0]); i++)
 		fixture_numbers[i] = (float)(i * 37 % 64) / 64 - 0.5f;
-	if (fg_golden_rows_make(&ir, &arena, &golden, &error) ||
+	if (fg_golden_rows_make(&ir, &arena, FG_GOLDEN_MADE_ROWS, &golden, &error) ||
 	    fg_plan_make(&ir, FG_WEIGHTS_INT8, &golden, &bytes, &fixture.size, &error) ||
 	    fg_plan_open_with(&plan, &fg_kernels_c, bytes, fixture.size, &error)) {
 		fprintf(stderr, "%s\n", error.text);

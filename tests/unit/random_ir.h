@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "models/ir.h"
+#include "models/plan_shape.h"
 
 enum {
 	RANDOM_STEPS = 40,
@@ -164,6 +165,11 @@ static inline void random_details(struct random_ir *random, struct fg_ir_step *s
 		else
 			step->alpha = 0.125f;
 		break;
+	case FG_STEP_CENTER:
+		step->weights = random_numbers(random, 2 * step->in_cols, 0.5f, 1);
+		step->bias = random_numbers(random, step->in_cols, 0.5f, 0);
+		random_activation(random, step);
+		break;
 	case FG_STEP_ADD ... FG_STEP_EQUAL:
 		if (!random_below(&random->state, 2) || !random_run(random, cols, &step->other))
 			step->constant = random_numbers(random, cols, 0.5f, 1);
@@ -251,7 +257,7 @@ static inline void random_step(struct random_ir *random, enum fg_step_kind kind)
 	if (kind == FG_STEP_EMBED || kind == FG_STEP_LOOKUP) {
 		random_ids(random, step);
 	} else {
-		if (kind == FG_STEP_DENSE || kind >= FG_STEP_SOFTMAX)
+		if (!fg_plan_shape_of(kind).elementwise)
 			step->groups = random_divisor(random, in.cols);
 		step->in_cols = in.cols / step->groups;
 		random_details(random, step);

@@ -61,7 +61,7 @@ static int make(const struct fg_ir *ir, struct fg_plan *plan, void **bytes, stru
 {
 	struct fg_golden_rows golden;
 	size_t size;
-	int result = fg_golden_rows_make(ir, ir->arena, &golden, error);
+	int result = fg_golden_rows_make(ir, ir->arena, FG_GOLDEN_MADE_ROWS, &golden, error);
 
 	if (!result)
 		result = fg_plan_make(ir, FG_WEIGHTS_F32, &golden, bytes, &size, error);
@@ -134,7 +134,7 @@ static void weights_that_int8_cannot_hold_stay_f32(void **state)
 
 	assert_int_equal(steps(fixture)[DENSE].format, FG_WEIGHTS_INT8);
 	fixture_numbers[77] = INFINITY; /* of both */
-	assert_int_equal(fg_golden_rows_make(&ir, &arena, &golden, &error), 0);
+	assert_int_equal(fg_golden_rows_make(&ir, &arena, FG_GOLDEN_MADE_ROWS, &golden, &error), 0);
 	assert_int_equal(fg_plan_make(&ir, FG_WEIGHTS_INT8, &golden, &bytes, &size, &error), 0);
 	assert_int_equal(fg_plan_open(&plan, bytes, size, &error), 0);
 	assert_int_equal(plan.steps[DENSE].format, FG_WEIGHTS_F32);
@@ -217,7 +217,7 @@ static void ids_are_found_behind_copies(void **state)
 	chain_steps[2].in_cols = 1;
 	chain_steps[2].entries = 3;
 	chain_steps[2].weights = fixture_numbers;
-	assert_int_equal(fg_golden_rows_make(&ir, &arena, &golden, &error), 0);
+	assert_int_equal(fg_golden_rows_make(&ir, &arena, FG_GOLDEN_MADE_ROWS, &golden, &error), 0);
 	for (uint32_t i = 0; i < golden.rows; i++) {
 		const float *row = golden.inputs + 2 * (size_t)i;
 

@@ -105,7 +105,7 @@ static void layers_become_nodes(void **state)
 	assert_nodes(
 		ONE_OF("2, 4", "BatchNormalization", "bn",
 		       ", \"axis\": -1, \"epsilon\": 0.1, \"center\": false, \"scale\": false"),
-		"Mul Add ");
+		"Sub Mul Add ");
 	assert_nodes(ONE("Rescaling", "a", ", \"scale\": 0.5, \"offset\": [1, 2, 3, 4]"),
 		     "Mul Add ");
 	assert_nodes(ONE("Normalization", "a", ", \"axis\": -1, \"mean\": [1], \"variance\": 2"),

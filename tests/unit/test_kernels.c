@@ -27,7 +27,7 @@ static bool works_on_rows(enum fg_step_kind kind)
 
 static bool has_activation(enum fg_step_kind kind)
 {
-	return kind >= FG_STEP_ACTIVATION && kind <= FG_STEP_EQUAL;
+	return (kind >= FG_STEP_ACTIVATION && kind <= FG_STEP_EQUAL) || kind == FG_STEP_CENTER;
 }
 
 static struct kernel_case random_case(enum fg_step_kind kind, enum fg_activation activation,

@@ -58,7 +58,9 @@ static void make(const struct random_ir *random, enum fg_weights format, void **
 	struct fg_error error;
 	struct fg_arena arena = {0};
 
-	assert_int_equal(fg_golden_rows_make(&random->ir, &arena, &golden, &error), 0);
+	assert_int_equal(fg_golden_rows_make(&random->ir, &arena, FG_GOLDEN_MADE_ROWS, &golden,
+					     &error),
+			 0);
 	if (fg_plan_make(&random->ir, format, &golden, bytes, size, &error))
 		fail_msg("%s", error.text);
 	fg_arena_free(&arena);
@@ -345,7 +347,7 @@ static void folding_changes_roundings_only(void **state)
 
 		random_ir_make(&plain, seed, true);
 		random_ir_make(&folded, seed, true);
-		assert_int_equal(fg_optimize(&folded.ir, &error), 0);
+		assert_int_equal(fg_optimize(&folded.ir, FG_WEIGHTS_F32, &error), 0);
 		steps_before += count_live(&plain.ir);
 		steps_after += folded.ir.step_count;
 		make(&plain, FG_WEIGHTS_F32, &plain_bytes, &plain_size);
