@@ -123,7 +123,7 @@ int fg_golden_rows_join(const struct fg_ir *ir, const struct fg_golden *golden,
 
 	*rows = (struct fg_golden_rows){.rows = golden->rows,
 					.tolerance = golden->tolerance,
-					.shipped = true};
+					.shipped = golden->from_npz ? 2 : 1};
 	result = join(&inputs, golden->rows, arena, &rows->inputs, error);
 	return result ? result : join(&outputs, golden->rows, arena, &rows->outputs, error);
 }

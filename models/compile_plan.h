@@ -14,7 +14,7 @@
 struct fg_golden_rows {
 	uint32_t rows;
 	float tolerance;
-	bool shipped;
+	uint32_t shipped;     /* golden_shipped of the plan */
 	const float *inputs;  /* (rows, in_cols) */
 	const float *outputs; /* (rows, out_cols); NULL: zeros, until they are known */
 };

@@ -84,6 +84,7 @@ int fg_golden_load(struct fg_golden *golden, int dirfd, struct fg_arena *arena,
 					    FG_GOLDEN_JSON " and " FG_GOLDEN_NPZ
 							   ": ship one of them");
 		found = true;
+		golden->from_npz = files[i].read == fg_golden_read_npz;
 		result = files[i].read(golden, bytes, size, arena, &reason);
 		if (!result && (!golden->input_count || !golden->output_count))
 			result = fg_error_set(&reason, -EINVAL,

@@ -15,6 +15,7 @@
 #ifndef FG_MODELS_GOLDEN_H
 #define FG_MODELS_GOLDEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "models/arena.h"
 #include "models/error.h"
@@ -37,6 +38,7 @@ struct fg_golden_part {
 struct fg_golden {
 	uint32_t rows;	 /* 1 .. FG_PLAN_MAX_GOLDEN */
 	float tolerance; /* > 0, <= 1: |got - wanted| <= tolerance * (1 + |wanted|) */
+	bool from_npz;	 /* else from the JSON file */
 	uint32_t input_count;
 	uint32_t output_count;
 	struct fg_golden_part inputs[FG_GOLDEN_MAX_PARTS];

@@ -87,8 +87,9 @@ void fg_inspect_text(const struct fg_plan *plan, const struct fg_inspect_times *
 		fprintf(out, "weights  %s, off from f32 by %.2g * (1 + |output|) at most\n",
 			fg_weights_name(header->format), header->format_error);
 	fprintf(out, "golden   %u rows, %s, tolerance %g\n", header->golden_rows,
-		header->golden_shipped ? "shipped with the version"
-				       : "made up and run through the C reference",
+		header->golden_shipped == 0   ? "made up and run through the C reference"
+		: header->golden_shipped == 1 ? "of golden.json"
+					      : "of golden.npz",
 		header->golden_tolerance);
 	if (header->warmup_count)
 		fprintf(out, "warm-up  %u requests, %u rows\n", header->warmup_count,

@@ -225,6 +225,14 @@ static bool matches(float got, float wanted, float tolerance)
 	return fabsf(got - wanted) <= tolerance * (1.0f + fabsf(wanted));
 }
 
+/* Whose rows they are: a version's author looks elsewhere than who made kernels. */
+static const char *golden_source(const struct fg_plan_header *header)
+{
+	static const char *const sources[] = {"made-up ", "golden.json: ", "golden.npz: "};
+
+	return sources[header->golden_shipped];
+}
+
 int fg_plan_check_golden(const struct fg_plan *plan, void *scratch, struct fg_error *error)
 {
 	const struct fg_plan_header *header = plan->header;
@@ -238,9 +246,9 @@ int fg_plan_check_golden(const struct fg_plan *plan, void *scratch, struct fg_er
 
 		if (!matches(got[i], wanted[i], header->golden_tolerance))
 			return fg_error_set(error, -EILSEQ,
-					    "golden row %zu, column %u (of output '%s'): got "
+					    "%sgolden row %zu, column %u (of output '%s'): got "
 					    "%.9g, wanted %.9g (tolerance %g, %s kernels)",
-					    i / plan->out_cols, col,
+					    golden_source(header), i / plan->out_cols, col,
 					    fg_plan_output_of(plan, col)->name, got[i], wanted[i],
 					    header->golden_tolerance, plan->kernels->isa);
 	}

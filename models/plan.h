@@ -76,9 +76,10 @@ void fg_plan_run_step(const struct fg_plan *plan, uint32_t i, const float *in, u
 
 /*
  * Runs the golden batch (what the version shipped, or rows that flipgate-pack generated and ran
- * through the C reference) and compares. -EILSEQ with *error naming row, column, got and wanted
- * when one is outside the plan's tolerance. `scratch` as for fg_plan_run with golden_rows rows,
- * plus golden_rows * out_cols floats behind it (fg_plan_golden_scratch_bytes counts both).
+ * through the C reference) and compares. -EILSEQ with *error naming whose rows they are, row,
+ * column, got and wanted when one is outside the plan's tolerance. `scratch` as for fg_plan_run
+ * with golden_rows rows, plus golden_rows * out_cols floats behind it (fg_plan_golden_scratch_bytes
+ * counts both).
  */
 int fg_plan_check_golden(const struct fg_plan *plan, void *scratch, struct fg_error *error);
 size_t fg_plan_golden_scratch_bytes(const struct fg_plan *plan);

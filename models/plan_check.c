@@ -165,7 +165,7 @@ static int check_header(const struct fg_plan_header *header, struct fg_error *er
 		      (uint64_t)header->golden_rows * header->out_cols * sizeof(float)))
 		return bad(error, "%u golden rows do not fit", header->golden_rows);
 	if (!(header->golden_tolerance > 0 && header->golden_tolerance <= 1) ||
-	    header->golden_shipped > 1 || header->format >= FG_WEIGHTS_COUNT ||
+	    header->golden_shipped > 2 || header->format >= FG_WEIGHTS_COUNT ||
 	    !(header->format_error >= 0 && isfinite(header->format_error)) ||
 	    (header->format == FG_WEIGHTS_F32 && header->format_error != 0) ||
 	    !all_zero(header->zero, sizeof(header->zero)))

@@ -103,7 +103,8 @@ struct fg_plan_header {
 	uint64_t golden_inputs;			   /* offset of (golden_rows, in_cols) f32 */
 	uint64_t golden_outputs;		   /* offset of (golden_rows, out_cols) f32 */
 	uint32_t golden_rows;			   /* 0 .. FG_PLAN_MAX_GOLDEN */
-	uint32_t golden_shipped; /* 1: the version shipped them; 0: the C reference made them */
+	uint32_t golden_shipped; /* 0: made by the C reference; else by the version: in
+				    1: golden.json, 2: golden.npz */
 	float golden_tolerance;	 /* > 0, <= 1: |got - wanted| <= tolerance * (1 + |wanted|) */
 	uint32_t format;	 /* enum fg_weights that was asked for */
 	float format_error; /* measured when packed: the largest |got - f32| / (1 + |f32|) over the

@@ -566,8 +566,9 @@ static void names_what_cannot_be_served(void **state)
 		       "model wide version 1 gives 16361 columns, one datagram carries at most "
 		       "16360");
 	set_entry(0, "wrong", 6, 1, make_plan(4, 2, 0, 0.5f));
-	expect_no_open(1, 16, -EILSEQ,
-		       "model wrong version 6: golden row 0, column 0 (of output 'y'): got ");
+	expect_no_open(
+		1, 16, -EILSEQ,
+		"model wrong version 6: made-up golden row 0, column 0 (of output 'y'): got ");
 }
 
 static void wide_models_get_smaller_batches(void **state)

@@ -142,7 +142,7 @@ static void golden_is_checked(void **state)
 		 "{\"inputs\": [[1, 0], [0, 1]], \"outputs\": [[%g, %g], [%g, %g]]}", w[0], w[1],
 		 w[2], w[3] + 0.5);
 	put_string(version, "golden.json", text);
-	assert_ended(pack(version), 4, "golden row 1, column 1 (of output 'y'): got");
+	assert_ended(pack(version), 4, "golden.json: golden row 1, column 1 (of output 'y'): got");
 }
 
 static void golden_is_refused(void **state)

@@ -94,7 +94,7 @@ static void headers_are_checked(void **state)
 	REFUSE(at->golden_tolerance = 0, "no meaning");
 	REFUSE(at->golden_tolerance = NAN, "no meaning");
 	REFUSE(at->golden_tolerance = 2, "no meaning");
-	REFUSE(at->golden_shipped = 2, "no meaning");
+	REFUSE(at->golden_shipped = 3, "no meaning");
 	REFUSE(at->format = FG_WEIGHTS_COUNT, "no meaning");
 	REFUSE(at->format_error = NAN, "no meaning");
 	REFUSE(at->format_error = -1, "no meaning");
