@@ -195,8 +195,11 @@ void fg_plan_run(const struct fg_plan *plan, const float *in, uint32_t rows, flo
 		block.rows = block_rows(rows - row);
 		find_places(&block, in + (size_t)row * plan->in_cols,
 			    out + (size_t)row * plan->out_cols, scratch);
-		for (uint32_t i = 0; i < plan->step_count; i++)
+		for (uint32_t i = 0; i < plan->step_count; i++) {
 			run_step(&block, &plan->steps[i]);
+			if (plan->progress)
+				plan->progress(plan->watcher);
+		}
 	}
 }
 

@@ -33,6 +33,10 @@ struct fg_plan {
 	uint32_t out_cols;     /* columns of one output row, 1 .. 2^20 */
 	uint32_t golden_rows;  /* rows of the golden batch, 0 when there is none */
 	uint32_t warmup_count; /* batches to warm up with, 0 when there are none */
+	/* The caller's, NULL when opened: fg_plan_run calls it after each step of each block of rows,
+	 * with `watcher`, so that somebody can see a long run go on. */
+	void (*progress)(void *watcher);
+	void *watcher;
 };
 
 /*
@@ -60,7 +64,7 @@ size_t fg_plan_scratch_bytes(const struct fg_plan *plan, uint32_t rows);
  * out (rows, out_cols) = model(in (rows, in_cols)). `in` and `out` may have any alignment and
  * must not overlap; `scratch` is 64-byte aligned with fg_plan_scratch_bytes(plan, rows) bytes.
  * rows >= 1. Batch-invariant: an input row gives the same bits whatever the batch and its
- * position in it. No allocation, no syscall, no failure.
+ * position in it. No allocation, no syscall (but what plan->progress makes), no failure.
  */
 void fg_plan_run(const struct fg_plan *plan, const float *in, uint32_t rows, float *out,
 		 void *scratch);

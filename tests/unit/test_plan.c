@@ -163,6 +163,32 @@ static void warm_up_batches_are_there(void **state)
 	assert_int_equal(rows, 1);
 }
 
+static void count_call(void *watcher)
+{
+	++*(uint32_t *)watcher;
+}
+
+/* After each step of each block of rows. */
+static void a_long_run_shows_its_progress(void **state)
+{
+	static float in[(FG_PLAN_BLOCK_ROWS + 1) * IN], out[(FG_PLAN_BLOCK_ROWS + 1) * OUT];
+	struct fixture *fixture = *state;
+	uint32_t calls = 0;
+	struct fg_plan plan;
+	void *scratch;
+
+	open_plan(fixture, 0, &plan);
+	scratch = aligned_alloc(64, fg_plan_scratch_bytes(&plan, FG_PLAN_BLOCK_ROWS));
+	assert_non_null(scratch);
+	plan.progress = count_call;
+	plan.watcher = &calls;
+	fg_plan_run(&plan, in, FG_PLAN_BLOCK_ROWS, out, scratch);
+	assert_int_equal(calls, STEPS);
+	fg_plan_run(&plan, in, FG_PLAN_BLOCK_ROWS + 1, out, scratch);
+	assert_int_equal(calls, 3 * STEPS);
+	free(scratch);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -173,6 +199,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(scratch_is_bounded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(golden_rows_come_out, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(warm_up_batches_are_there, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_long_run_shows_its_progress, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -459,6 +459,8 @@ bool fg_engine_step(struct fg_engine *engine)
 	fg_plan_run(&engine->models[batch->entry].plan, engine->in, batch->rows, engine->out,
 		    engine->scratch);
 	engine->now_ns = fg_clock_ns();
+	if (engine->heartbeat_ns)
+		atomic_store_explicit(engine->heartbeat_ns, engine->now_ns, memory_order_relaxed);
 	scatter(engine, batch, start_ns);
 	note_batch(engine, batch, elapsed_ns(start_ns, engine->now_ns));
 	return true;

@@ -8,6 +8,7 @@
 #ifndef FG_WORKER_ENGINE_H
 #define FG_WORKER_ENGINE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "models/error.h"
@@ -28,6 +29,9 @@
 
 /* Warm-up requests of all models together are run for that long at most; what is left is not. */
 #define FG_ENGINE_WARM_NS 2000000000ull
+
+/* A plan whose row takes that long shows between its steps that it goes on. */
+#define FG_ENGINE_BEAT_NS 1000000ull
 
 /* One model version. Its largest batch is costs[same index].max_rows. */
 struct fg_engine_model {
@@ -53,6 +57,8 @@ struct fg_engine {
 	struct fg_batch_cost costs[FG_ROLLOUT_MAX_MODELS]; /* measured; [entry] */
 	struct fg_stats *stats;
 	struct fg_watch *watch; /* the caller's, set after opening; NULL: watches nothing */
+	/* Likewise: stored after every batch, and inside long ones; NULL: nobody looks. */
+	_Atomic uint64_t *heartbeat_ns;
 	void *arena;
 	size_t arena_bytes;
 	float *in;     /* (rows, in_cols) of the batch that runs */

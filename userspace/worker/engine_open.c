@@ -227,6 +227,15 @@ static void measure(struct fg_engine *engine, uint32_t entry)
 	}
 }
 
+/* Serving may run this plan for longer than a worker may be silent. */
+static void show_progress(void *watcher)
+{
+	const struct fg_engine *engine = watcher;
+
+	if (engine->heartbeat_ns)
+		atomic_store_explicit(engine->heartbeat_ns, fg_clock_ns(), memory_order_relaxed);
+}
+
 static struct fg_engine_model model_of(const struct fg_rollout_entry *entry,
 				       const struct fg_plan *plan)
 {
@@ -269,6 +278,10 @@ int fg_engine_open(struct fg_engine *engine, const struct fg_rollout_entry *entr
 			break;
 		warm(engine, i);
 		measure(engine, i);
+		if (engine->costs[i].ns[0] >= FG_ENGINE_BEAT_NS) {
+			engine->models[i].plan.progress = show_progress;
+			engine->models[i].plan.watcher = engine;
+		}
 	}
 	if (ret)
 		fg_engine_close(engine);

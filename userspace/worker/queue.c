@@ -104,9 +104,6 @@ uint32_t fg_queue_serve(struct fg_queue *queue, uint64_t now_ns)
 	fg_engine_begin(queue->engine, queue->messages, messages, now_ns);
 	do {
 		send_done(queue);
-		/* 64 batches of a large model take longer than a worker may be silent. */
-		atomic_store_explicit(queue->heartbeat_ns, queue->engine->now_ns,
-				      memory_order_relaxed);
 	} while (fg_engine_step(queue->engine));
 	return taken;
 }

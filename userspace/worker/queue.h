@@ -18,7 +18,6 @@ struct fg_queue {
 	struct fg_xsk *xsk;
 	struct fg_engine *engine;
 	struct fg_stats *stats;
-	_Atomic uint64_t *heartbeat_ns; /* of the slot: stored after every batch */
 	const struct fg_detour *detour; /* for what the path may not take in one packet */
 	uint16_t ip_id;			/* of the next reply over IPv4 */
 	uint64_t looked_ns;		/* of the last look at the ring */

@@ -153,7 +153,6 @@ static void open_queues(struct worker *worker, const struct fg_worker_setup *set
 		queue->xsk = &setup->dataplane->slots[setup->slot].xsks[i];
 		queue->engine = &worker->engine;
 		queue->stats = &worker->slot->work.stats;
-		queue->heartbeat_ns = &worker->slot->work.heartbeat_ns;
 		queue->detour = &worker->detour;
 		queue->ip_id = (setup->slot * FG_MAX_QUEUES + i) << 6; /* apart from others' */
 	}
@@ -300,6 +299,7 @@ static int become_server(struct worker *worker, const struct fg_worker_setup *se
 {
 	int code;
 
+	worker->engine.heartbeat_ns = &worker->slot->work.heartbeat_ns;
 	if (worker->uring.tcp)
 		fg_tcp_start(&worker->tcp, widest_row(&worker->engine));
 	fg_watch_open(&worker->watch, worker->slot, &setup->shadow->rings[setup->slot]);
@@ -315,6 +315,7 @@ static int become_server(struct worker *worker, const struct fg_worker_setup *se
 static int become_shadow(struct worker *worker, const struct fg_worker_setup *setup,
 			 struct fg_error *error)
 {
+	worker->engine.heartbeat_ns = &worker->slot->work.heartbeat_ns;
 	fg_priority_idle();
 	return fg_shadow_run_open(&worker->shadow, &worker->engine, worker->slot, setup->shadow,
 				  error);
@@ -388,7 +389,6 @@ static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
 	fg_engine_begin(&worker->engine, worker->messages, count, now_ns);
 	do {
 		reply_uring(worker);
-		beat(worker, worker->engine.now_ns);
 		fg_turn_give_way(&worker->turn, is_urgent(worker));
 	} while (fg_engine_step(&worker->engine));
 	return count;
