@@ -6,11 +6,16 @@
 #include "models/compile_golden.h"
 #include "models/compile_plan.h"
 #include "models/compile_steady.h"
+#include "models/cpu.h"
 #include "models/ir.h"
 #include "models/optimize.h"
 #include "models/pack.h"
 #include "models/plan.h"
 #include "models/plan_format.h"
+#include "models/row_time.h"
+
+#define NARROW_GAIN                                                                                \
+	4 /* a row with narrow weights takes no less than this part of its time with f32 */
 
 /* Rows that are made: so many are tried to find FG_GOLDEN_MADE_ROWS that stand at no step. */
 #define TRIED_ROWS FG_PLAN_BLOCK_ROWS
@@ -49,14 +54,24 @@ static int run_reference(const struct fg_plan *plan, const float *inputs, uint32
 	return result;
 }
 
-/* The f32 plan, with room for golden rows, and what it makes of the rows that are tried. */
+/* Before any rows are run: those of a plan that takes too long would not end. */
+static int check_time(const struct fg_plan *plan, uint64_t most_ns, struct fg_error *error)
+{
+	return most_ns ? fg_row_time_check(plan, most_ns, error) : 0;
+}
+
+/* The f32 plan, with room for golden rows, and what it makes of the rows that are tried; -ETIME
+ * when one of them takes longer than most_ns (0: any time). */
 static int make(const struct fg_ir *ir, const struct fg_golden_rows *golden,
-		const struct fg_golden_rows *tried, struct made *made, struct fg_error *error)
+		const struct fg_golden_rows *tried, uint64_t most_ns, struct made *made,
+		struct fg_error *error)
 {
 	int ret = fg_plan_make(ir, FG_WEIGHTS_F32, golden, &made->bytes, &made->size, error);
 
 	if (!ret)
 		ret = fg_plan_open(&made->plan, made->bytes, made->size, error);
+	if (!ret)
+		ret = check_time(&made->plan, most_ns, error);
 	if (ret)
 		return ret;
 	made->rows = tried->rows;
@@ -98,7 +113,7 @@ static int check_folding(struct fg_ir *ir, const struct fg_golden_rows *golden,
 
 	if (ret)
 		return ret;
-	ret = make(&lowered, golden, tried, &plain, error);
+	ret = make(&lowered, golden, tried, 0, &plain, error);
 	if (!ret && !agree(made, &plain)) {
 		free(made->bytes);
 		*made = plain;
@@ -195,6 +210,8 @@ static int narrow(const struct fg_ir *ir, const struct fg_compile_options *optio
 	if (!ret)
 		ret = fg_plan_open(&made->plan, made->bytes, made->size, error);
 	if (!ret)
+		ret = check_time(&made->plan, options->max_row_ns, error);
+	if (!ret)
 		ret = run_reference(&made->plan, golden->inputs, golden->rows, ir->arena, &got,
 				    error);
 	if (!ret)
@@ -210,6 +227,7 @@ static int make_plan(struct fg_ir *ir, const struct fg_golden *shipped,
 		     const struct fg_compile_options *options, struct made *made,
 		     struct fg_error *error)
 {
+	const uint32_t gain = options->weights == FG_WEIGHTS_F32 ? 1 : NARROW_GAIN;
 	struct fg_golden_rows tried, golden;
 	int ret = fg_golden_rows_make(ir, ir->arena, TRIED_ROWS, &tried, error);
 
@@ -221,7 +239,7 @@ static int make_plan(struct fg_ir *ir, const struct fg_golden *shipped,
 	if (!ret && !options->plain)
 		ret = fg_optimize(ir, options->weights, error);
 	if (!ret)
-		ret = make(ir, &golden, &tried, made, error);
+		ret = make(ir, &golden, &tried, options->max_row_ns * gain, made, error);
 	if (!ret && ir->folded)
 		ret = check_folding(ir, &golden, &tried, made, error);
 	if (!ret && !shipped)

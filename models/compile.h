@@ -16,6 +16,7 @@
 struct fg_compile_options {
 	enum fg_weights weights; /* of the DENSE steps with FG_PANEL_COLS outputs or more */
 	float max_error;	 /* BF16, INT8: 0 .. 1; 0: FG_COMPILE_MAX_ERROR */
+	uint64_t max_row_ns;	 /* that a row may take (models/row_time.h); 0: not measured */
 	bool plain;		 /* no folding and fusing (models/optimize.h); for tests */
 };
 
@@ -36,7 +37,8 @@ struct fg_compile_options {
  * options->max_error is refused, saying row, column and both numbers.
  *
  * *bytes (64-byte aligned, *size bytes) belongs to the caller: free(). -EINVAL with *error
- * naming the node or the golden row; -EDOM: the format's error is above the bound; -ENOMEM.
+ * naming the node or the golden row; -EDOM: the format's error is above the bound; -ETIME: a row
+ * takes too long; -ENOMEM.
  * `options` NULL: all zero.
  */
 int fg_compile(const struct fg_graph *graph, const struct fg_golden *golden,

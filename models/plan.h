@@ -33,8 +33,8 @@ struct fg_plan {
 	uint32_t out_cols;     /* columns of one output row, 1 .. 2^20 */
 	uint32_t golden_rows;  /* rows of the golden batch, 0 when there is none */
 	uint32_t warmup_count; /* batches to warm up with, 0 when there are none */
-	/* The caller's, NULL when opened: fg_plan_run calls it after each step of each block of rows,
-	 * with `watcher`, so that somebody can see a long run go on. */
+	/* The caller's, NULL when opened: fg_plan_run calls it after each step of each block of
+	 * rows, with `watcher`, so that somebody can see a long run go on. */
 	void (*progress)(void *watcher);
 	void *watcher;
 };

@@ -20,6 +20,7 @@
 #include "models/pack.h"
 #include "models/plan.h"
 #include "models/plan_format.h"
+#include "models/row_time.h"
 #include "models/warmup.h"
 #include "userspace/shared/sandbox.h"
 
@@ -37,6 +38,7 @@ enum {
 	EXIT_WRITE = 5,	  /* the plan cannot be written */
 	EXIT_SANDBOX = 6, /* rights could not be given up, or the packer was killed */
 	EXIT_MEMORY = 7,  /* it needs more memory than it may use */
+	EXIT_SLOW = 8,	  /* a row takes too long */
 };
 
 static const char usage[] =
@@ -57,6 +59,9 @@ static const char usage[] =
 	"  -e, --max-error E   refuse bf16 or int8 where an output differs from f32's by more "
 	"than\n"
 	"                      E * (1 + |output|) (default 0.02)\n"
+	"  -r, --max-row-ms MS refuse a model of which one row takes longer, 0.001 to 1000 "
+	"(default\n"
+	"                      10): other models wait for it\n"
 	"  -u, --user USER     become USER before reading anything (root only; default nobody)\n"
 	"  -m, --memory BYTES  use no more than that, a quarter for the plan (6 GiB)\n"
 	"  -n, --name MODEL    the model's name, for messages\n"
@@ -75,7 +80,7 @@ static const char usage[] =
 	"\n"
 	"Exit status: 0 done, 1 usage, 2 a file cannot be read, 3 the model is wrong or not\n"
 	"supported, 4 the golden rows do not come out, or the weights' error is above the bound,\n"
-	"5 the plan cannot be written, 6 sandbox, 7 it takes more memory.\n"
+	"5 the plan cannot be written, 6 sandbox, 7 it takes more memory, 8 a row takes too long.\n"
 	"\n"
 	"Examples:\n"
 	"  flipgate-pack models/digits/3 --output digits-3.plan\n"
@@ -370,7 +375,10 @@ static int pack_version(struct options *options, struct packing *packing, struct
 	result = fg_compile(&packing->graph, packing->has_golden ? &packing->golden : NULL,
 			    &options->compile, &packing->plan, &packing->plan_bytes, error);
 	if (result)
-		return result == -EDOM ? EXIT_GOLDEN : result == -ENOMEM ? EXIT_MEMORY : EXIT_MODEL;
+		return result == -EDOM	   ? EXIT_GOLDEN
+		       : result == -ENOMEM ? EXIT_MEMORY
+		       : result == -ETIME  ? EXIT_SLOW
+					   : EXIT_MODEL;
 	fg_graph_free(&packing->graph); /* the plan may be as large, and is copied once more */
 	result = packing->warmup ? add_warmup(options, packing, error) : 0;
 	if (result)
@@ -513,6 +521,17 @@ static int set_memory(struct options *options, const char *text)
 	return *text && !*end && *text != '-' ? 0 : -EINVAL;
 }
 
+static int set_max_row(struct options *options, const char *text)
+{
+	char *end;
+	double ns = strtod(text, &end) * 1e6;
+
+	if (!*text || *end || !(ns >= 1e3 && ns <= (double)FG_ROW_TIME_MOST_NS))
+		return -EINVAL;
+	options->compile.max_row_ns = (uint64_t)ns;
+	return 0;
+}
+
 /* 0: go on; EXIT_USAGE; -1: done (help). */
 static int parse_options(struct options *options, int argc, char **argv)
 {
@@ -522,6 +541,7 @@ static int parse_options(struct options *options, int argc, char **argv)
 					      {"name", required_argument, NULL, 'n'},
 					      {"weights", required_argument, NULL, 'w'},
 					      {"max-error", required_argument, NULL, 'e'},
+					      {"max-row-ms", required_argument, NULL, 'r'},
 					      {"file", required_argument, NULL, 'F'},
 					      {"dir-fd", required_argument, NULL, 'D'},
 					      {"output-fd", required_argument, NULL, 'O'},
@@ -531,7 +551,7 @@ static int parse_options(struct options *options, int argc, char **argv)
 					      {0}};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "o:u:m:n:w:e:hV", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "o:u:m:n:w:e:r:hV", longs, NULL)) != -1) {
 		int *fd = option == 'D'	  ? &options->dir_fd
 			  : option == 'O' ? &options->output_fd
 			  : option == 'E' ? &options->error_fd
@@ -559,6 +579,8 @@ static int parse_options(struct options *options, int argc, char **argv)
 			return usage_error("--weights takes f32, bf16 or int8");
 		else if (option == 'e' && set_max_error(options, optarg))
 			return usage_error("--max-error takes a number above 0, at most 1");
+		else if (option == 'r' && set_max_row(options, optarg))
+			return usage_error("--max-row-ms takes a number from 0.001 to 1000");
 	}
 	options->path = argv[optind];
 	return argc - optind > 1 ? usage_error("one DIR or FILE only") : 0;
@@ -570,6 +592,7 @@ int main(int argc, char **argv)
 				  .output_fd = -1,
 				  .error_fd = -1,
 				  .user = "nobody",
+				  .compile.max_row_ns = FG_ROW_TIME_DEFAULT_NS,
 				  .memory_bytes = MEMORY_BYTES};
 	int status = parse_options(&options, argc, argv);
 

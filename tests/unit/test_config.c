@@ -85,13 +85,14 @@ static void files_say_the_same(void **state)
 {
 	(void)state;
 	assert_int_equal(load_file("listen:\n  - 10.0.0.1:9000\n  - '[fd00::1]:9000'\n"
-				   "poll: sleep\nmax-batch: 7\nflow-idle: 2s\n"
+				   "poll: sleep\nmax-batch: 7\nmax-row: 250ms\nflow-idle: 2s\n"
 				   "acl:\n  - deny 10.1.0.0/16\n  - allow fd00::/8\n",
 				   NULL, NULL),
 			 0);
 	assert_int_equal(config.listen_count, 2);
 	assert_int_equal(config.poll, FG_POLL_SLEEP);
 	assert_int_equal(config.max_batch, 7);
+	assert_int_equal(config.max_row_ms, 250);
 	assert_int_equal(config.flow_idle_ms, 2000);
 	assert_int_equal(config.acl_count, 2);
 	assert_int_equal(config.acl[0].bits, 16);
@@ -128,6 +129,8 @@ static void bad_flags_are_named(void **state)
 		{"--max-batch", "0", "1 to 1024"},
 		{"--max-batch", "-1", "1 to 1024"},
 		{"--max-batch", "9x", "1 to 1024"},
+		{"--max-row", "0.5ms", "at least 1ms"},
+		{"--max-row", "1001ms", "duration"},
 		{"--frames", "1000", "power of two"},
 		{"--flow-idle", "5", "duration"},
 		{"--flow-idle", "1ms", "at least"},

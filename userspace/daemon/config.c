@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "models/row_time.h"
 #include "userspace/daemon/config_options.h"
 
 static void print_flag(const char *name, const char *value, const char *help)
@@ -145,6 +146,7 @@ static void set_defaults(struct fg_config *config)
 		.poll = FG_POLL_ADAPTIVE,
 		.spin_us = 50,
 		.max_batch = 64,
+		.max_row_ms = FG_ROW_TIME_DEFAULT_NS / 1000000,
 		.connections = 1024,
 		.frames = 4096,
 		.flow_idle_ms = 1000,

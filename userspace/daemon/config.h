@@ -42,9 +42,10 @@ struct fg_config {
 	int worker_cpus[FG_ROLLOUT_MAX_WORKERS]; /* one worker each */
 	uint32_t worker_count;			 /* 1 .. FG_ROLLOUT_MAX_WORKERS */
 	uint32_t poll;				 /* enum fg_poll */
-	uint32_t spin_us;   /* adaptive: how long to spin after the last request */
-	uint32_t max_batch; /* rows, 1 .. 1024 (b_max) */
-	uint32_t frames;    /* UMEM frames per queue, a power of two, 256 .. 2^16 */
+	uint32_t spin_us;    /* adaptive: how long to spin after the last request */
+	uint32_t max_batch;  /* rows, 1 .. 1024 (b_max) */
+	uint32_t max_row_ms; /* that one row may take; else its version is refused. 1 .. 1000 */
+	uint32_t frames;     /* UMEM frames per queue, a power of two, 256 .. 2^16 */
 	uint32_t flow_idle_ms;
 	uint32_t drain_deadline_ms; /* after which a draining generation's flows are moved */
 	uint32_t keep_ms;	    /* how long a drained generation stays for a rollback; 0: not */

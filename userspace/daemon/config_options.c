@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "models/row_time.h"
 
 static int bad(struct fg_error *error, const char *value, const char *wanted)
 {
@@ -291,6 +292,14 @@ static int set_flow_idle_ms(struct fg_config *config, const char *value, struct 
 	return code;
 }
 
+static int set_max_row_ms(struct fg_config *config, const char *value, struct fg_error *error)
+{
+	const uint32_t most_ms = FG_ROW_TIME_MOST_NS / 1000000;
+	int code = set_duration_ms(&config->max_row_ms, value, most_ms, error);
+
+	return !code && !config->max_row_ms ? bad(error, value, "at least 1ms") : code;
+}
+
 static int set_mode(struct fg_config *config, const char *value, struct fg_error *error)
 {
 	static const char *const modes[] = {"auto", "native", "generic", "sockets", NULL};
@@ -328,6 +337,8 @@ const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	{"spin-us", set_spin_us, false, "US", "adaptive: spin this long before sleeping (50)"},
 	{"mode", set_mode, false, "MODE", "auto (default), native, generic or sockets"},
 	{"max-batch", set_max_batch, false, "ROWS", "rows that run together at most (64)"},
+	{"max-row", set_max_row_ms, false, "TIME",
+	 "a model that takes longer for a row is refused (10ms)"},
 	{"flow-idle", set_flow_idle_ms, false, "TIME", "a flow ends after this silence (1s)"},
 	{"drain-deadline", set_drain_deadline_ms, false, "TIME", "then flows are moved (30s)"},
 	{"keep", set_keep_ms, false, "TIME", "keep a drained generation for rollback (60s)"},

@@ -56,7 +56,7 @@ static void fail(struct fg_packer *packer, uint32_t plan, const char *text)
 static void run_child(const struct fg_packer *packer, const struct fg_orders_message *order,
 		      int output, int errors)
 {
-	char name[FG_NAME_BYTES], memory[24];
+	char name[FG_NAME_BYTES], memory[24], max_row_ms[16];
 	char *argv[] = {"flipgate-pack",
 			"--dir-fd",
 			"3",
@@ -70,11 +70,14 @@ static void run_child(const struct fg_packer *packer, const struct fg_orders_mes
 			(char *)packer->config->user,
 			"--memory",
 			memory,
+			"--max-row-ms",
+			max_row_ms,
 			NULL};
 	int dir;
 
 	snprintf(name, sizeof(name), "%s", order->model);
 	snprintf(memory, sizeof(memory), "%llu", (unsigned long long)order->memory_bytes);
+	snprintf(max_row_ms, sizeof(max_row_ms), "%u", packer->config->max_row_ms);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fg_priority_background();
 	fg_memory_kill_first();
