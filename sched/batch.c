@@ -32,6 +32,23 @@ uint64_t fg_batch_cost_ns(const struct fg_batch_cost *cost, uint32_t rows)
 	       (cost->ns[point + 1] - cost->ns[point]) * (rows - low) / (high - low);
 }
 
+uint32_t fg_batch_cost_within(const struct fg_batch_cost *cost, uint64_t ns)
+{
+	uint32_t rows = cost->max_rows;
+
+	while (rows > 1 && fg_batch_cost_ns(cost, rows) > ns)
+		rows--;
+	return rows;
+}
+
+void fg_batch_cost_cut(struct fg_batch_cost *cost, uint64_t ns)
+{
+	uint32_t rows = fg_batch_cost_within(cost, ns), points = fg_batch_cost_points(rows);
+
+	cost->ns[points - 1] = fg_batch_cost_ns(cost, rows);
+	cost->max_rows = rows;
+}
+
 static void link_by_entry(struct fg_batch_schedule *schedule,
 			  const struct fg_batch_request *requests, uint32_t count)
 {
@@ -63,7 +80,7 @@ static void fill(struct fg_batch_schedule *schedule, struct fg_batch *batch,
 		uint64_t deadline_ns = request->deadline_ns ? request->deadline_ns : UINT64_MAX;
 		uint64_t finish_ns;
 
-		if (rows > cost->max_rows)
+		if (batch->count && rows > cost->batch_rows)
 			return;
 		finish_ns = start_ns + fg_batch_cost_ns(cost, rows);
 		if (finish_ns > deadline_ns) {

@@ -18,7 +18,8 @@
 /* Measured run time of one model version: piecewise linear through the points, which stand at
  * fg_batch_cost_rows(): 1, 2, 4 .. rows, the last at max_rows. */
 struct fg_batch_cost {
-	uint32_t max_rows;		   /* largest batch, 1 .. FG_BATCH_MAX_ROWS */
+	uint32_t max_rows;		   /* of one request, 1 .. FG_BATCH_MAX_ROWS */
+	uint32_t batch_rows;		   /* of several requests together, 1 .. max_rows */
 	uint64_t ns[FG_BATCH_COST_POINTS]; /* does not decrease */
 };
 
@@ -27,6 +28,10 @@ uint32_t fg_batch_cost_points(uint32_t max_rows);
 uint32_t fg_batch_cost_rows(uint32_t max_rows, uint32_t point);
 /* Run time of a batch of 1 .. max_rows rows. */
 uint64_t fg_batch_cost_ns(const struct fg_batch_cost *cost, uint32_t rows);
+/* The most rows, up to max_rows, that take no longer than `ns`; at least 1. */
+uint32_t fg_batch_cost_within(const struct fg_batch_cost *cost, uint64_t ns);
+/* Makes max_rows less, so that no request takes longer than `ns` but one of a single row. */
+void fg_batch_cost_cut(struct fg_batch_cost *cost, uint64_t ns);
 
 struct fg_batch_request {
 	uint32_t entry;	      /* index of its model version, < FG_BATCH_MAX_ENTRIES */
@@ -38,7 +43,7 @@ struct fg_batch_request {
 struct fg_batch {
 	uint16_t first, count;
 	uint16_t entry;
-	uint32_t rows; /* their sum, <= max_rows */
+	uint32_t rows; /* their sum, <= batch_rows where count > 1, <= max_rows */
 };
 
 struct fg_batch_refusal {
@@ -58,7 +63,7 @@ struct fg_batch_schedule {
 /*
  * Makes *schedule of `count` (0 .. FG_BATCH_MAX_REQUESTS) requests in arrival order; costs[] by
  * entry. A batch begins with the earliest request not yet placed and takes the following requests
- * of the same entry while they fit in max_rows and make no member late. A request is refused if
+ * of the same entry while they fit in batch_rows and make no member late. A request is refused if
  * its batch, run after all batches before it from now_ns on, would end after its deadline. Every
  * request is in exactly one batch or refused. O(count).
  */

@@ -184,6 +184,8 @@ static inline void serve(struct fg_message *messages, uint32_t count)
 	fg_engine_begin(&engine, messages, count, fg_clock_ns());
 	while (fg_engine_step(&engine))
 		;
+	while (fg_engine_piece(&engine) || fg_share_waiting(&engine.share))
+		;
 }
 
 static inline void check_refusal(const struct fg_message *message, uint8_t status, const char *text)

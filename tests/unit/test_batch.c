@@ -13,7 +13,7 @@ static struct fg_batch_schedule schedule;
 /* 100 ns, and 10 ns a row. */
 static struct fg_batch_cost linear(uint32_t max_rows)
 {
-	struct fg_batch_cost cost = {.max_rows = max_rows};
+	struct fg_batch_cost cost = {.max_rows = max_rows, .batch_rows = max_rows};
 
 	for (uint32_t point = 0; point < fg_batch_cost_points(max_rows); point++)
 		cost.ns[point] = 100 + 10 * fg_batch_cost_rows(max_rows, point);
@@ -57,6 +57,43 @@ static void test_cost_is_linear_between_points(void **state)
 		for (uint32_t rows = 1; rows <= max_rows; rows++)
 			assert_int_equal(fg_batch_cost_ns(&cost, rows), 100 + 10 * rows);
 	}
+}
+
+static void test_rows_within_a_time(void **state)
+{
+	struct fg_batch_cost cost = linear(100);
+
+	(void)state;
+	assert_int_equal(fg_batch_cost_within(&cost, 5000), 100);
+	assert_int_equal(fg_batch_cost_within(&cost, 1100), 100);
+	assert_int_equal(fg_batch_cost_within(&cost, 1099), 99);
+	assert_int_equal(fg_batch_cost_within(&cost, 150), 5);
+	assert_int_equal(fg_batch_cost_within(&cost, 1), 1);
+	fg_batch_cost_cut(&cost, 5000);
+	assert_int_equal(cost.max_rows, 100);
+	fg_batch_cost_cut(&cost, 805);
+	assert_int_equal(cost.max_rows, 70);
+	for (uint32_t rows = 1; rows <= 70; rows++)
+		assert_int_equal(fg_batch_cost_ns(&cost, rows), 100 + 10 * rows);
+	fg_batch_cost_cut(&cost, 1);
+	assert_int_equal(cost.max_rows, 1);
+}
+
+static void test_batches_are_cut_by_their_cost(void **state)
+{
+	struct fg_batch_cost cost = linear(8);
+	struct fg_batch_request requests[] = {{0, 2, 0}, {0, 2, 0}, {0, 7, 0}, {0, 1, 0}};
+
+	(void)state;
+	cost.batch_rows = 3;
+	fg_batch_form(&schedule, requests, 4, &cost, 1000);
+	assert_int_equal(schedule.batch_count, 4);
+	CHECK_BATCH(0, 0, 2, 0);
+	CHECK_BATCH(2, 0, 7, 2); /* alone it may be longer */
+	cost.batch_rows = 4;
+	fg_batch_form(&schedule, requests, 4, &cost, 1000);
+	assert_int_equal(schedule.batch_count, 3);
+	CHECK_BATCH(0, 0, 4, 0, 1);
 }
 
 static void test_groups_by_entry_in_arrival_order(void **state)
@@ -200,6 +237,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cost_points),
 		cmocka_unit_test(test_cost_is_linear_between_points),
+		cmocka_unit_test(test_rows_within_a_time),
+		cmocka_unit_test(test_batches_are_cut_by_their_cost),
 		cmocka_unit_test(test_groups_by_entry_in_arrival_order),
 		cmocka_unit_test(test_nothing_to_do),
 		cmocka_unit_test(test_refuses_what_would_be_late),

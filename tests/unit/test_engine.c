@@ -262,14 +262,14 @@ static void refuses_what_would_be_late(void **state)
 
 	(void)state;
 	late.arrived_ns = in_time.arrived_ns = now_ns;
-	header_of(&late)->deadline_us = 500;
+	header_of(&late)->deadline_us = 100;
 	header_of(&in_time)->deadline_us = 5000000;
 	for (int point = 0; point < FG_BATCH_COST_POINTS; point++)
-		engine.costs[1].ns[point] = 700000;
+		engine.costs[1].ns[point] = 200000;
 
 	fg_engine_begin(&engine, &late, 1, now_ns);
 	assert_int_equal(engine.done_count, 1); /* before anything runs */
-	check_refusal(&late, FG_STATUS_DEADLINE, "ready after 700 us, deadline 500 us");
+	check_refusal(&late, FG_STATUS_DEADLINE, "ready after 200 us, deadline 100 us");
 	assert_false(fg_engine_step(&engine));
 	serve(&in_time, 1);
 	check_answer(&in_time, 1, 1, 0);

@@ -1,19 +1,17 @@
-#include "userspace/worker/engine.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include "userspace/shared/clock.h"
 #include "userspace/shared/stats.h"
 #include "userspace/worker/describe.h"
+#include "userspace/worker/engine_parts.h"
 
 static uint32_t saturate_u32(uint64_t value)
 {
 	return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
 }
 
-/* from <= to but for a transport's bad guess. */
-static uint32_t elapsed_ns(uint64_t from_ns, uint64_t to_ns)
+uint32_t fg_engine_elapsed_ns(uint64_t from_ns, uint64_t to_ns)
 {
 	return to_ns > from_ns ? saturate_u32(to_ns - from_ns) : 0;
 }
@@ -81,12 +79,15 @@ static void watch_refusal(struct fg_engine *engine, const struct fg_wire_header 
 		fg_watch_error(engine->watch);
 }
 
+bool fg_engine_is_watched(const struct fg_engine *engine, uint32_t entry)
+{
+	return engine->models[entry].is_default && is_watched(engine, engine->models[entry].name);
+}
+
 /* Notes a batch that ran, for watch_batch. */
 static void note_batch(struct fg_engine *engine, const struct fg_batch *batch, uint32_t compute_ns)
 {
-	const struct fg_engine_model *model = &engine->models[batch->entry];
-
-	if (!model->is_default || !is_watched(engine, model->name))
+	if (!fg_engine_is_watched(engine, batch->entry))
 		return;
 	engine->watched = batch;
 	engine->watched_ns = compute_ns;
@@ -115,8 +116,9 @@ static void watch_batch(struct fg_engine *engine)
 					.out_cols = plan->out_cols,
 					.compute_ns = (uint32_t)((uint64_t)engine->watched_ns *
 								 rows / batch->rows),
-					.latency_ns = elapsed_ns(pending->message->arrived_ns,
-								 engine->now_ns),
+					.latency_ns =
+						fg_engine_elapsed_ns(pending->message->arrived_ns,
+								     engine->now_ns),
 					.in = in,
 					.out = out,
 				});
@@ -177,16 +179,24 @@ __attribute__((format(printf, 4, 5))) static void refuse(struct fg_engine *engin
 		       .dtype = FG_DTYPE_TEXT,
 		       .payload_bytes = length,
 		       .model_version = pending->header.model_version,
-		       .queued_ns = elapsed_ns(message->arrived_ns, engine->now_ns),
+		       .queued_ns = fg_engine_elapsed_ns(message->arrived_ns, engine->now_ns),
 	       });
 }
 
-static void refuse_late(struct fg_engine *engine, const struct fg_engine_pending *pending,
-			uint64_t finish_ns)
+void fg_engine_refuse_late(struct fg_engine *engine, const struct fg_engine_pending *pending,
+			   uint64_t finish_ns)
 {
 	refuse(engine, pending, FG_STATUS_DEADLINE, "ready after %u us, deadline %u us",
 	       saturate_u32((finish_ns - pending->message->arrived_ns) / 1000),
 	       pending->header.deadline_us);
+	watch_refusal(engine, &pending->header);
+}
+
+void fg_engine_refuse_load(struct fg_engine *engine, const struct fg_engine_pending *pending)
+{
+	refuse(engine, pending, FG_STATUS_OVERLOADED,
+	       "%u requests that take long wait: try again later",
+	       fg_share_waiting(&engine->share));
 	watch_refusal(engine, &pending->header);
 }
 
@@ -325,7 +335,7 @@ static bool fits(struct fg_engine *engine, const struct fg_engine_pending *pendi
 static void take(struct fg_engine *engine, struct fg_message *message)
 {
 	struct fg_engine_pending *pending = &engine->pending[engine->pending_count];
-	uint64_t timeout_ns;
+	uint64_t timeout_ns, deadline_ns, cost_ns;
 	uint8_t status;
 	int ret;
 
@@ -351,10 +361,16 @@ static void take(struct fg_engine *engine, struct fg_message *message)
 	if (!fits(engine, pending))
 		return;
 	timeout_ns = pending->header.deadline_us * 1000ull;
+	deadline_ns = timeout_ns ? message->arrived_ns + timeout_ns : 0;
+	cost_ns = fg_batch_cost_ns(&engine->costs[pending->entry], pending->header.rows);
+	if (cost_ns > engine->long_ns) {
+		fg_engine_wait(engine, pending, deadline_ns, cost_ns);
+		return;
+	}
 	engine->requests[engine->pending_count++] = (struct fg_batch_request){
 		.entry = pending->entry,
 		.rows = pending->header.rows,
-		.deadline_ns = timeout_ns ? message->arrived_ns + timeout_ns : 0,
+		.deadline_ns = deadline_ns,
 	};
 }
 
@@ -364,7 +380,7 @@ void fg_engine_begin(struct fg_engine *engine, struct fg_message *messages, uint
 	const struct fg_batch_schedule *schedule = &engine->schedule;
 	uint32_t i;
 
-	engine->pending_count = engine->done_count = engine->next_batch = 0;
+	engine->pending_count = engine->done_count = engine->kept_count = engine->next_batch = 0;
 	engine->watched = NULL;
 	engine->now_ns = now_ns;
 	for (i = 0; i < count; i++)
@@ -372,11 +388,52 @@ void fg_engine_begin(struct fg_engine *engine, struct fg_message *messages, uint
 	fg_batch_form(&engine->schedule, engine->requests, engine->pending_count, engine->costs,
 		      now_ns);
 	for (i = 0; i < schedule->refused_count; i++)
-		refuse_late(engine, &engine->pending[schedule->refused[i].request],
-			    schedule->refused[i].finish_ns);
+		fg_engine_refuse_late(engine, &engine->pending[schedule->refused[i].request],
+				      schedule->refused[i].finish_ns);
 }
 
 /* ---- running ---- */
+
+void fg_engine_rows(const struct fg_engine *engine, const struct fg_engine_pending *pending,
+		    uint32_t first, uint32_t rows, float *to)
+{
+	const uint32_t cols = engine->models[pending->entry].plan.in_cols;
+	const uint8_t dtype = pending->header.dtype;
+	const uint8_t *from = pending->message->bytes + sizeof(pending->header);
+
+	fg_wire_to_f32(to, from + (size_t)first * cols * fg_dtype_bytes(dtype), dtype,
+		       (size_t)rows * cols);
+}
+
+void fg_engine_answer(struct fg_engine *engine, const struct fg_engine_pending *pending,
+		      const float *out, uint64_t start_ns, uint32_t compute_ns)
+{
+	const uint32_t rows = pending->header.rows;
+	const uint32_t cols = engine->models[pending->entry].plan.out_cols;
+	const uint32_t bytes = (uint32_t)(rows * cols * sizeof(*out));
+	struct fg_message *message = pending->message;
+
+	memcpy(message->bytes + sizeof(struct fg_wire_header), out, bytes);
+	finish(engine, pending,
+	       (struct fg_wire_header){
+		       .status = FG_STATUS_OK,
+		       .dtype = FG_DTYPE_F32,
+		       .rows = rows,
+		       .cols = cols,
+		       .payload_bytes = bytes,
+		       .model_version = pending->header.model_version,
+		       .queued_ns = fg_engine_elapsed_ns(message->arrived_ns, start_ns),
+		       .compute_ns = compute_ns,
+	       });
+	fg_stats_add(&engine->stats->replies, 1);
+}
+
+void fg_engine_beat(struct fg_engine *engine)
+{
+	engine->now_ns = fg_clock_ns();
+	if (engine->heartbeat_ns)
+		atomic_store_explicit(engine->heartbeat_ns, engine->now_ns, memory_order_relaxed);
+}
 
 /*
  * Copies the rows of a batch together: replies are then free to overwrite requests. Who has become
@@ -397,12 +454,11 @@ static void gather(struct fg_engine *engine, struct fg_batch *batch)
 		const struct fg_wire_header *header = &pending->header;
 
 		if (request->deadline_ns && finish_ns > request->deadline_ns) {
-			refuse_late(engine, pending, finish_ns);
+			fg_engine_refuse_late(engine, pending, finish_ns);
 			continue;
 		}
-		fg_wire_to_f32(engine->in + (size_t)batch->rows * cols,
-			       pending->message->bytes + sizeof(*header), header->dtype,
-			       (size_t)header->rows * cols);
+		fg_engine_rows(engine, pending, 0, header->rows,
+			       engine->in + (size_t)batch->rows * cols);
 		batch->rows += header->rows;
 		order[batch->count++] = order[i];
 	}
@@ -412,31 +468,16 @@ static void gather(struct fg_engine *engine, struct fg_batch *batch)
 static void scatter(struct fg_engine *engine, const struct fg_batch *batch, uint64_t start_ns)
 {
 	uint32_t cols = engine->models[batch->entry].plan.out_cols, i;
-	uint32_t compute_ns = elapsed_ns(start_ns, engine->now_ns);
+	uint32_t compute_ns = fg_engine_elapsed_ns(start_ns, engine->now_ns);
 	const float *out = engine->out;
 
 	for (i = 0; i < batch->count; i++) {
 		const struct fg_engine_pending *pending =
 			&engine->pending[engine->schedule.order[batch->first + i]];
-		struct fg_message *message = pending->message;
-		uint32_t rows = pending->header.rows;
-		uint32_t bytes = (uint32_t)(rows * cols * sizeof(*out));
 
-		memcpy(message->bytes + sizeof(struct fg_wire_header), out, bytes);
-		out += rows * cols;
-		finish(engine, pending,
-		       (struct fg_wire_header){
-			       .status = FG_STATUS_OK,
-			       .dtype = FG_DTYPE_F32,
-			       .rows = rows,
-			       .cols = cols,
-			       .payload_bytes = bytes,
-			       .model_version = pending->header.model_version,
-			       .queued_ns = elapsed_ns(message->arrived_ns, start_ns),
-			       .compute_ns = compute_ns,
-		       });
+		fg_engine_answer(engine, pending, out, start_ns, compute_ns);
+		out += pending->header.rows * cols;
 	}
-	fg_stats_add(&engine->stats->replies, batch->count);
 	fg_stats_add(&engine->stats->rows, batch->rows);
 	fg_stats_add(&engine->stats->batches, 1);
 }
@@ -458,10 +499,10 @@ bool fg_engine_step(struct fg_engine *engine)
 		return true;
 	fg_plan_run(&engine->models[batch->entry].plan, engine->in, batch->rows, engine->out,
 		    engine->scratch);
-	engine->now_ns = fg_clock_ns();
-	if (engine->heartbeat_ns)
-		atomic_store_explicit(engine->heartbeat_ns, engine->now_ns, memory_order_relaxed);
+	fg_engine_beat(engine);
+	engine->others_ran = true;
+	fg_share_repay(&engine->share, engine->now_ns - start_ns);
 	scatter(engine, batch, start_ns);
-	note_batch(engine, batch, elapsed_ns(start_ns, engine->now_ns));
+	note_batch(engine, batch, fg_engine_elapsed_ns(start_ns, engine->now_ns));
 	return true;
 }

@@ -209,8 +209,18 @@ static uint64_t measure_run(struct fg_engine *engine, const struct fg_plan *plan
 	return best_ns;
 }
 
+/* A row more costs no more than those before it: what there is no time to measure is no quicker. */
+static uint64_t reckon_run(const struct fg_batch_cost *cost, uint32_t point)
+{
+	uint32_t rows = fg_batch_cost_rows(cost->max_rows, point);
+	uint32_t before = fg_batch_cost_rows(cost->max_rows, point - 1);
+
+	return cost->ns[point - 1] * rows / before;
+}
+
 static void measure(struct fg_engine *engine, uint32_t entry)
 {
+	const uint64_t end_ns = fg_clock_ns() + FG_ENGINE_MEASURE_NS / engine->model_count;
 	const struct fg_plan *plan = &engine->models[entry].plan;
 	struct fg_batch_cost *cost = &engine->costs[entry];
 	uint32_t point;
@@ -221,10 +231,60 @@ static void measure(struct fg_engine *engine, uint32_t entry)
 	for (point = 0; point < fg_batch_cost_points(cost->max_rows); point++) {
 		uint32_t rows = fg_batch_cost_rows(cost->max_rows, point);
 		uint64_t floor_ns = point ? cost->ns[point - 1] : 0;
-		uint64_t ns = measure_run(engine, plan, rows);
+		uint64_t ns = !point || fg_clock_ns() < end_ns ? measure_run(engine, plan, rows)
+							       : reckon_run(cost, point);
 
 		cost->ns[point] = ns > floor_ns ? ns : floor_ns;
 	}
+}
+
+/* What is measured decides what runs together. Half as long again as one row may be worth it:
+ * a batch of a large model waits for its weights, not for its rows. */
+static void cut(struct fg_engine *engine)
+{
+	const uint64_t piece_ns =
+		engine->model_count > 1 ? FG_ENGINE_PIECE_NS : FG_ENGINE_PIECE_ALONE_NS;
+
+	engine->long_ns = piece_ns / FG_ENGINE_LONG_PART;
+	for (uint32_t i = 0; i < engine->model_count; i++) {
+		struct fg_batch_cost *cost = &engine->costs[i];
+		uint64_t row_ns = cost->ns[0] + cost->ns[0] / 2;
+
+		fg_batch_cost_cut(cost, FG_ENGINE_REQUEST_NS);
+		cost->batch_rows =
+			fg_batch_cost_within(cost, row_ns > piece_ns ? row_ns : piece_ns);
+	}
+}
+
+static size_t part_bytes(const struct fg_engine *engine, uint32_t entry)
+{
+	const struct fg_batch_cost *cost = &engine->costs[entry];
+	size_t bytes = (size_t)cost->max_rows * engine->models[entry].plan.out_cols * sizeof(float);
+
+	if (cost->batch_rows == cost->max_rows)
+		return 0;
+	return cache_lines(bytes < MAX_PAYLOAD ? bytes : MAX_PAYLOAD);
+}
+
+/* Room for the outputs of requests that are longer than a piece; no reply is longer than a
+ * datagram. */
+static int map_parts(struct fg_engine *engine, struct fg_error *error)
+{
+	uint8_t *part;
+
+	for (uint32_t i = 0; i < engine->model_count; i++)
+		engine->parts_bytes += part_bytes(engine, i);
+	if (!engine->parts_bytes)
+		return 0;
+	part = engine->parts = map_zeroed(engine->parts_bytes);
+	if (!part)
+		return fg_error_set(error, -ENOMEM, "no memory for long requests: %zu bytes",
+				    engine->parts_bytes);
+	for (uint32_t i = 0; i < engine->model_count; i++) {
+		engine->lines[i].part = (float *)part;
+		part += part_bytes(engine, i);
+	}
+	return 0;
 }
 
 /* Serving may run this plan for longer than a worker may be silent. */
@@ -257,6 +317,7 @@ int fg_engine_open(struct fg_engine *engine, const struct fg_rollout_entry *entr
 		   uint32_t entry_count, const struct fg_plan *plans, uint32_t generation,
 		   uint32_t max_batch, struct fg_stats *stats, struct fg_error *error)
 {
+	const uint64_t golden_end_ns = fg_clock_ns() + FG_ENGINE_GOLDEN_NS;
 	uint32_t i;
 	int ret;
 
@@ -273,7 +334,8 @@ int fg_engine_open(struct fg_engine *engine, const struct fg_rollout_entry *entr
 	}
 	ret = map_arena(engine, error);
 	for (i = 0; !ret && i < entry_count; i++) {
-		ret = check_golden(&entries[i], &plans[i], error);
+		if (fg_clock_ns() < golden_end_ns)
+			ret = check_golden(&entries[i], &plans[i], error);
 		if (ret)
 			break;
 		warm(engine, i);
@@ -282,6 +344,11 @@ int fg_engine_open(struct fg_engine *engine, const struct fg_rollout_entry *entr
 			engine->models[i].plan.progress = show_progress;
 			engine->models[i].plan.watcher = engine;
 		}
+	}
+	if (!ret) {
+		fg_engine_open_lines(engine);
+		cut(engine);
+		ret = map_parts(engine, error);
 	}
 	if (ret)
 		fg_engine_close(engine);
@@ -292,5 +359,7 @@ void fg_engine_close(struct fg_engine *engine)
 {
 	if (engine->arena)
 		munmap(engine->arena, engine->arena_bytes);
+	if (engine->parts)
+		munmap(engine->parts, engine->parts_bytes);
 	memset(engine, 0, sizeof(*engine));
 }

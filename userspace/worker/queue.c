@@ -38,6 +38,7 @@ static bool to_message(struct fg_queue *queue, uint32_t index, uint64_t arrived_
 		.capacity = room > frame->payload_bytes ? room : frame->payload_bytes,
 		.arrived_ns = arrived_ns,
 		.tag = index,
+		.queue = queue,
 	};
 	return true;
 }
@@ -51,18 +52,36 @@ static void send_by_detour(struct fg_queue *queue, const struct fg_message *mess
 	hold(queue, queue->received[message->tag].address);
 }
 
-/* Sends the replies that the engine just finished. */
-static void send_done(struct fg_queue *queue)
+/* What the engine keeps leaves the arrays to the next that are taken. */
+static void move_kept(struct fg_queue *queue)
 {
 	struct fg_engine *engine = queue->engine;
-	struct fg_xsk_frame replies[FG_QUEUE_BATCH];
+
+	for (uint32_t i = 0; i < engine->kept_count; i++) {
+		struct fg_message *message = fg_engine_kept(engine, engine->kept[i]);
+		uint32_t to = FG_QUEUE_BATCH + engine->kept[i];
+
+		queue->received[to] = queue->received[message->tag];
+		queue->frames[to] = queue->frames[message->tag];
+		message->tag = to;
+	}
+}
+
+void fg_queue_reply(struct fg_queue *queue)
+{
+	struct fg_engine *engine = queue->engine;
+	struct fg_xsk_frame replies[FG_ENGINE_MAX_MESSAGES];
 	uint32_t sending = 0, sent;
 
 	for (uint32_t i = 0; i < engine->done_count; i++) {
 		const struct fg_message *message = engine->done[i];
-		const struct fg_frame *frame = &queue->frames[message->tag];
-		uint64_t address = queue->received[message->tag].address;
+		const struct fg_frame *frame;
+		uint64_t address;
 
+		if (message->queue != queue)
+			continue;
+		frame = &queue->frames[message->tag];
+		address = queue->received[message->tag].address;
 		if (!message->length)
 			hold(queue, address);
 		else if (fg_detour_is_needed(queue->detour, frame, message->length))
@@ -102,8 +121,9 @@ uint32_t fg_queue_serve(struct fg_queue *queue, uint64_t now_ns)
 	}
 	fg_stats_add(&queue->stats->xsk_received, taken);
 	fg_engine_begin(queue->engine, queue->messages, messages, now_ns);
+	move_kept(queue);
 	do {
-		send_done(queue);
+		fg_queue_reply(queue);
 	} while (fg_engine_step(queue->engine));
 	return taken;
 }

@@ -23,9 +23,12 @@ struct fg_queue {
 	uint64_t looked_ns;		/* of the last look at the ring */
 	uint64_t backlog_ns; /* of the look that found more than it could take; 0: none */
 	uint32_t held_count;
-	uint64_t held[FG_QUEUE_HELD]; /* addresses of frames with nothing to send */
-	struct fg_xsk_frame received[FG_QUEUE_BATCH];
-	struct fg_frame frames[FG_QUEUE_BATCH]; /* [received] */
+	/* Addresses of frames with nothing to send; nothing is taken with FG_QUEUE_HELD of them. */
+	uint64_t held[FG_QUEUE_HELD + FG_SHARE_PLACES];
+	/* Those that were just taken, and behind them those that the engine keeps: [FG_QUEUE_BATCH
+	 * + place]. */
+	struct fg_xsk_frame received[FG_QUEUE_BATCH + FG_SHARE_PLACES];
+	struct fg_frame frames[FG_QUEUE_BATCH + FG_SHARE_PLACES]; /* [received] */
 	struct fg_message messages[FG_QUEUE_BATCH];
 };
 
@@ -36,6 +39,9 @@ struct fg_queue {
  * none when the ring is empty.
  */
 uint32_t fg_queue_serve(struct fg_queue *queue, uint64_t now_ns);
+
+/* Sends what came by this queue of the replies that the engine just finished. */
+void fg_queue_reply(struct fg_queue *queue);
 
 /*
  * Housekeeping, each loop: sends what the driver had no room for, recycles completed and unanswered

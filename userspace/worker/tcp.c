@@ -246,7 +246,7 @@ static void settle_ending(struct fg_tcp *tcp, struct fg_tcp_connection *connecti
 		arm_receive(tcp, connection);
 }
 
-/* No message of it is in the engine. */
+/* No message of it is in the engine but those that are kept there. */
 static void settle_open(struct fg_tcp *tcp, struct fg_tcp_connection *connection, uint64_t now_ns)
 {
 	struct fg_tcp_next next;
@@ -261,7 +261,7 @@ static void settle_open(struct fg_tcp *tcp, struct fg_tcp_connection *connection
 		return;
 	}
 	if (connection->stopped || connection->eof) {
-		if (connection->filled)
+		if (connection->filled || connection->kept)
 			return;
 		if (connection->start != connection->end)
 			fg_tcp_end_refuse(tcp,
@@ -353,6 +353,21 @@ uint32_t fg_tcp_receive(struct fg_tcp *tcp, struct fg_message *messages, uint32_
 	return count;
 }
 
+void fg_tcp_keep(struct fg_tcp *tcp, struct fg_message *message, uint32_t place)
+{
+	struct fg_tcp_connection *connection = &tcp->pool.connections[(uint32_t)message->tag];
+	uint64_t to = FG_TCP_BATCH + place;
+	uint8_t *bytes = tcp->area + (size_t)to * FG_TCP_BUFFER_BYTES;
+
+	memcpy(bytes, message->bytes, message->length);
+	tcp->bounds[to] = tcp->bounds[message->tag >> 32];
+	message->bytes = bytes;
+	message->tag = to << 32 | (uint32_t)message->tag;
+	connection->asked--;
+	connection->kept++;
+	fg_tcp_pool_push(&tcp->pool, connection);
+}
+
 void fg_tcp_reply(struct fg_tcp *tcp, struct fg_message *const *messages, uint32_t count,
 		  uint64_t now_ns)
 {
@@ -363,7 +378,10 @@ void fg_tcp_reply(struct fg_tcp *tcp, struct fg_message *const *messages, uint32
 		struct fg_tcp_connection *connection =
 			&tcp->pool.connections[(uint32_t)messages[i]->tag];
 
-		connection->asked--;
+		if (messages[i]->tag >> 32 < FG_TCP_BATCH)
+			connection->asked--;
+		else
+			connection->kept--;
 		connection->reserved -= tcp->bounds[messages[i]->tag >> 32];
 		if (connection->phase == FG_TCP_DEAD)
 			continue;
@@ -422,7 +440,7 @@ int fg_tcp_open(struct fg_tcp *tcp, const struct fg_tcp_config *config, struct f
 	};
 	for (i = 0; i < config->listener_count; i++)
 		tcp->listeners[i].fd = config->listeners[i];
-	tcp->area = fg_tcp_pool_map(FG_TCP_BATCH * FG_TCP_BUFFER_BYTES);
+	tcp->area = fg_tcp_pool_map(FG_TCP_MESSAGES * FG_TCP_BUFFER_BYTES);
 	if (!tcp->area || fg_tcp_pool_open(&tcp->pool, config->connections + FG_TCP_SPARE)) {
 		fg_tcp_close(tcp);
 		return fg_error_set(error, -ENOMEM,
@@ -451,6 +469,6 @@ void fg_tcp_close(struct fg_tcp *tcp)
 			close(tcp->pool.connections[i].fd);
 	fg_tcp_pool_close(&tcp->pool);
 	if (tcp->area)
-		munmap(tcp->area, FG_TCP_BATCH * FG_TCP_BUFFER_BYTES);
+		munmap(tcp->area, FG_TCP_MESSAGES * FG_TCP_BUFFER_BYTES);
 	*tcp = (struct fg_tcp){0};
 }

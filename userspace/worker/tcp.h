@@ -42,12 +42,14 @@
 #include <stdint.h>
 #include "bpf/abi.h"
 #include "models/error.h"
+#include "sched/share.h"
 #include "userspace/shared/state.h"
 #include "userspace/worker/message.h"
 #include "userspace/worker/tcp_pool.h"
 
-#define FG_TCP_BATCH	 64  /* messages held at once */
-#define FG_TCP_TURN	 16  /* of them, of one connection */
+#define FG_TCP_BATCH	 64				  /* messages taken at once */
+#define FG_TCP_MESSAGES	 (FG_TCP_BATCH + FG_SHARE_PLACES) /* and those that the engine keeps */
+#define FG_TCP_TURN	 16				  /* of them, of one connection */
 #define FG_TCP_SPARE	 256 /* connections that are ending, or for which room is made */
 #define FG_TCP_SQES	 256 /* room in the ring; more is submitted in between */
 #define FG_TCP_KINDS	 16  /* user_data >> 32 of our completions is this or more */
@@ -96,12 +98,12 @@ struct fg_tcp {
 	struct fg_tcp_listener listeners[FG_MAX_LISTENERS];
 	uint32_t listener_count;
 	struct fg_tcp_pool pool;
-	uint8_t *area;		       /* (FG_TCP_BATCH, FG_TCP_BUFFER_BYTES) */
-	uint32_t bounds[FG_TCP_BATCH]; /* [message]: bytes kept free for its reply */
-	uint32_t max_open, open;       /* connections in use, not ending */
-	uint32_t taken;		       /* messages in the area */
-	uint32_t looked_ahead;	       /* completions in the ring that are noted as `pending` */
-	uint32_t row_bytes;	       /* of the widest output row */
+	uint8_t *area;			  /* (FG_TCP_MESSAGES, FG_TCP_BUFFER_BYTES) */
+	uint32_t bounds[FG_TCP_MESSAGES]; /* [message]: bytes kept free for its reply */
+	uint32_t max_open, open;	  /* connections in use, not ending */
+	uint32_t taken;			  /* messages in the area */
+	uint32_t looked_ahead;		  /* completions in the ring that are noted as `pending` */
+	uint32_t row_bytes;		  /* of the widest output row */
 	uint64_t leave_ns, tick_ns;
 	enum fg_tcp_leaving leaving;
 	bool started, finishing;
@@ -127,11 +129,14 @@ bool fg_tcp_has_work(const struct fg_tcp *tcp);
 /*
  * Takes up to `max` (at most FG_TCP_BATCH) requests from what has been received, and does what
  * timers ask for. Call it after fg_uring_receive, in every loop; what it queues, the next call of
- * uring.h submits. All messages must have come back through fg_tcp_reply before the next call. Each
- * has `proven` set. Returns how many.
+ * uring.h submits. All messages must have come back through fg_tcp_reply before the next call, or
+ * have been moved by fg_tcp_keep. Each has `proven` set. Returns how many.
  */
 uint32_t fg_tcp_receive(struct fg_tcp *tcp, struct fg_message *messages, uint32_t max,
 			uint64_t now_ns);
+/* The engine keeps this message in `place` (< FG_SHARE_PLACES): its bytes move to where they may
+ * stay until its reply. Meanwhile its connection goes on. */
+void fg_tcp_keep(struct fg_tcp *tcp, struct fg_message *message, uint32_t place);
 /* Queues the replies of `count` messages, in any order; length 0: what was no request after all
  * ends its connection. */
 void fg_tcp_reply(struct fg_tcp *tcp, struct fg_message *const *messages, uint32_t count,

@@ -56,7 +56,8 @@ void fg_tcp_end_politely(struct fg_tcp *tcp, struct fg_tcp_connection *connectio
 /* Both sides are shut down. What is in the kernel comes back at once for that; then it is over. */
 void fg_tcp_end_bury(struct fg_tcp *tcp, struct fg_tcp_connection *connection)
 {
-	if (connection->receiving || connection->sending || connection->asked || connection->queued)
+	if (connection->receiving || connection->sending || connection->asked || connection->kept ||
+	    connection->queued)
 		return;
 	close(connection->fd);
 	fg_tcp_pool_put(&tcp->pool, connection);
@@ -87,8 +88,8 @@ static bool has_news(struct fg_tcp *tcp, const struct fg_tcp_connection *connect
 /* No reply is owed, no byte came that has not been looked at. */
 static bool is_quiet(struct fg_tcp *tcp, const struct fg_tcp_connection *connection)
 {
-	return !connection->filled && !connection->asked && !connection->fresh &&
-	       !has_news(tcp, connection);
+	return !connection->filled && !connection->asked && !connection->kept &&
+	       !connection->fresh && !has_news(tcp, connection);
 }
 
 static bool is_between(struct fg_tcp *tcp, const struct fg_tcp_connection *connection)

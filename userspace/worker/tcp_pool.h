@@ -34,7 +34,8 @@ struct fg_tcp_connection {
 	bool answered;		 /* at least one request */
 	uint32_t start, end;	 /* of the bytes received and not taken */
 	uint32_t sent, filled;	 /* of the replies: [sent, filled) are still to go */
-	uint32_t asked;		 /* messages out in the engine ... */
+	uint32_t asked;		 /* messages in the engine that it will answer at once ... */
+	uint32_t kept;		 /* ... or later ... */
 	uint32_t reserved;	 /* ... and bytes behind `filled` kept for their replies */
 	uint32_t next;		 /* in pool.work, or of the free ones */
 	uint32_t older, newer;	 /* in pool.newcomers or pool.idle */

@@ -22,16 +22,26 @@ void fg_turn_wait(struct fg_turn *turn, bool urgent, struct fg_uring *uring, uin
 
 	fg_uring_wait(uring, timeout_ns);
 	now_ns = fg_clock_ns();
-	if (!urgent || now_ns - since_ns > run_ns() - ran_ns + SLEPT_NS)
+	if (urgent && now_ns - since_ns > run_ns() - ran_ns + SLEPT_NS)
 		turn->began_ns = now_ns;
 }
 
 void fg_turn_give_way(struct fg_turn *turn, bool urgent)
 {
-	const struct timespec gap = {.tv_nsec = FG_TURN_GAP_NS};
+	uint64_t now_ns, ran_ns;
+	struct timespec gap;
 
-	if (!urgent || fg_clock_ns() - turn->began_ns < FG_TURN_RUN_NS)
+	if (!urgent) {
+		turn->began_ns = 0;
 		return;
+	}
+	now_ns = fg_clock_ns();
+	if (!turn->began_ns)
+		turn->began_ns = now_ns;
+	ran_ns = now_ns - turn->began_ns;
+	if (ran_ns < FG_TURN_RUN_NS)
+		return;
+	gap = (struct timespec){.tv_nsec = ran_ns < FG_TURN_MOST_NS ? ran_ns : FG_TURN_MOST_NS};
 	nanosleep(&gap, NULL);
 	turn->began_ns = fg_clock_ns();
 }

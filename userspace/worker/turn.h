@@ -3,8 +3,8 @@
  *
  * A worker that drains or dozes runs before its successor on their CPU (fg_priority_urgent), which
  * is right for the odd request of an old flow. Whatever keeps it busy, requests or not, it serves
- * for FG_TURN_RUN_NS at most without having slept, then it leaves the CPU for FG_TURN_GAP_NS: half
- * of it remains the successor's.
+ * for FG_TURN_RUN_NS without having slept, or until the batch that runs then is done, and leaves
+ * the CPU for as long, up to FG_TURN_MOST_NS: half of it remains the successor's.
  */
 #ifndef FG_WORKER_TURN_H
 #define FG_WORKER_TURN_H
@@ -13,11 +13,11 @@
 #include <stdint.h>
 #include "userspace/worker/uring.h"
 
-#define FG_TURN_RUN_NS 1000000ull
-#define FG_TURN_GAP_NS 1000000ull
+#define FG_TURN_RUN_NS	1000000ull
+#define FG_TURN_MOST_NS 20000000ull
 
 struct fg_turn {
-	uint64_t began_ns; /* it has not slept since; 0: never */
+	uint64_t began_ns; /* it has not slept since; 0: it was not urgent */
 };
 
 /* fg_uring_wait. If the thread slept in it, a turn begins: not if it returned at once, or worked

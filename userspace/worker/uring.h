@@ -33,7 +33,7 @@
 #include "userspace/worker/message.h"
 #include "userspace/worker/tcp.h"
 
-#define FG_URING_BUFFERS	64
+#define FG_URING_BUFFERS	256   /* FG_SHARE_PLACES of them may wait in the engine */
 #define FG_URING_DATAGRAM_BYTES 65536 /* the largest UDP payload is 65527 (IPv6) */
 
 struct fg_uring_config {

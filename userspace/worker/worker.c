@@ -25,7 +25,7 @@
 #define STALL_NS     1000000000ull
 #define FINISH_NS    5000000000ull
 #define NAP_NS	     1000000ull
-#define URING_BATCH  FG_URING_BUFFERS
+#define URING_BATCH  64
 
 /* A mapped plan, not yet looked into. */
 struct mapped {
@@ -293,6 +293,16 @@ static uint32_t widest_row(const struct fg_engine *engine)
 	return cols * (uint32_t)sizeof(float);
 }
 
+/* Requests that wait hold frames, which all workers of two generations share: half of the frames
+ * are never theirs. */
+static void limit_places(struct worker *worker)
+{
+	uint32_t places = worker->config->frames / (4 * worker->config->worker_count);
+
+	if (worker->queue_count && places < FG_SHARE_PLACES)
+		worker->engine.share.places = places ? places : 1;
+}
+
 /* What a worker does once its models are warm: takes its CPU ... */
 static int become_server(struct worker *worker, const struct fg_worker_setup *setup,
 			 struct fg_error *error)
@@ -300,6 +310,7 @@ static int become_server(struct worker *worker, const struct fg_worker_setup *se
 	int code;
 
 	worker->engine.heartbeat_ns = &worker->slot->work.heartbeat_ns;
+	limit_places(worker);
 	if (worker->uring.tcp)
 		fg_tcp_start(&worker->tcp, widest_row(&worker->engine));
 	fg_watch_open(&worker->watch, worker->slot, &setup->shadow->rings[setup->slot]);
@@ -364,17 +375,31 @@ static bool is_urgent(const struct worker *worker)
 static void reply_uring(struct worker *worker)
 {
 	const struct fg_engine *engine = &worker->engine;
-	struct fg_message *udp[URING_BATCH], *tcp[FG_TCP_BATCH];
+	struct fg_message *udp[FG_ENGINE_MAX_MESSAGES], *tcp[FG_ENGINE_MAX_MESSAGES];
 	uint32_t udp_count = 0, tcp_count = 0;
 
 	for (uint32_t i = 0; i < engine->done_count; i++)
 		if (engine->done[i]->proven)
 			tcp[tcp_count++] = engine->done[i];
-		else
+		else if (!engine->done[i]->queue)
 			udp[udp_count++] = engine->done[i];
 	if (tcp_count)
 		fg_tcp_reply(&worker->tcp, tcp, tcp_count, engine->now_ns);
 	fg_uring_reply(&worker->uring, udp, udp_count);
+}
+
+/* What the engine keeps gives its place to the next that are taken. Datagrams have their buffers.
+ */
+static void move_kept(struct worker *worker)
+{
+	struct fg_engine *engine = &worker->engine;
+
+	for (uint32_t i = 0; i < engine->kept_count; i++) {
+		struct fg_message *message = fg_engine_kept(engine, engine->kept[i]);
+
+		if (message->proven)
+			fg_tcp_keep(&worker->tcp, message, engine->kept[i]);
+	}
 }
 
 static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
@@ -387,6 +412,7 @@ static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
 	if (!count)
 		return 0;
 	fg_engine_begin(&worker->engine, worker->messages, count, now_ns);
+	move_kept(worker);
 	do {
 		reply_uring(worker);
 		fg_turn_give_way(&worker->turn, is_urgent(worker));
@@ -394,7 +420,19 @@ static uint32_t serve_uring(struct worker *worker, uint64_t now_ns)
 	return count;
 }
 
-/* One look at everything. Returns how many datagrams were taken. */
+/* A piece of the requests that wait in the engine, between two looks at the rings. */
+static bool serve_piece(struct worker *worker)
+{
+	if (!fg_engine_piece(&worker->engine))
+		return false;
+	for (uint32_t i = 0; i < worker->queue_count; i++)
+		fg_queue_reply(&worker->queues[i]);
+	reply_uring(worker);
+	return true;
+}
+
+/* One look at everything. Returns how many datagrams were taken, at least 1 when something was
+ * worked on. */
 static uint32_t serve(struct worker *worker, uint64_t now_ns)
 {
 	uint32_t taken = 0;
@@ -404,6 +442,8 @@ static uint32_t serve(struct worker *worker, uint64_t now_ns)
 		fg_queue_tidy(&worker->queues[i]);
 	}
 	taken += serve_uring(worker, now_ns);
+	if (serve_piece(worker) && !taken)
+		taken = 1;
 	if (taken)
 		worker->last_request_ns = now_ns;
 	return taken;
@@ -486,7 +526,7 @@ static bool drained(const struct worker *worker)
 	for (uint32_t i = 0; i < worker->queue_count; i++)
 		if (!fg_queue_idle(&worker->queues[i]))
 			return false;
-	return fg_uring_drained(&worker->uring) &&
+	return !fg_share_waiting(&worker->engine.share) && fg_uring_drained(&worker->uring) &&
 	       (!worker->uring.tcp || fg_tcp_finished(&worker->tcp));
 }
 
