@@ -289,7 +289,7 @@ static void describe(struct fg_engine *engine, const struct fg_engine_pending *p
 		       .dtype = FG_DTYPE_TEXT,
 		       .payload_bytes = (uint32_t)bytes,
 		       .model_version = pending->header.model_version,
-		       .queued_ns = elapsed_ns(message->arrived_ns, engine->now_ns),
+		       .queued_ns = fg_engine_elapsed_ns(message->arrived_ns, engine->now_ns),
 	       });
 	fg_stats_add(&engine->stats->replies, 1);
 }
