@@ -17,6 +17,7 @@
 
 #define PACK_LIMIT_NS 60000000000ull
 #define LACKS_MEMORY  7 /* exit status, see flipgate-pack --help */
+#define PACK_DEATH_NS 5000000000ull /* one that was killed and is not dead by then hangs */
 
 enum { CHILD_DIR = 3, CHILD_OUTPUT, CHILD_ERRORS, CHILD_FDS };
 
@@ -81,20 +82,25 @@ static void run_child(const struct fg_packer *packer, const struct fg_orders_mes
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fg_priority_background();
 	fg_memory_kill_first();
-	/* Here, because a store that does not answer must not keep the keeper waiting. */
-	dir = open(order->path, O_RDONLY | O_DIRECTORY);
-	if (dir < 0) {
-		dprintf(errors, "cannot open %s: %s", order->path, strerror(errno));
-		_exit(2);
-	}
 	/* Above all targets first, so that no dup2 below closes a source. */
-	dir = fcntl(dir, F_DUPFD, CHILD_FDS);
 	output = fcntl(output, F_DUPFD, CHILD_FDS);
 	errors = fcntl(errors, F_DUPFD, CHILD_FDS);
-	if (dup2(dir, CHILD_DIR) < 0 || dup2(output, CHILD_OUTPUT) < 0 ||
-	    dup2(errors, CHILD_ERRORS) < 0)
+	if (dup2(output, CHILD_OUTPUT) < 0 || dup2(errors, CHILD_ERRORS) < 0)
 		_exit(126);
+	close(CHILD_DIR);
 	close_range(CHILD_FDS, ~0u, 0);
+	/* Here, because a store that does not answer must not keep the keeper waiting; and now,
+	 * because who hangs keeps open what is open: a listener, for one, whose end moves its
+	 * connections. */
+	dir = open(order->path, O_RDONLY | O_DIRECTORY);
+	if (dir < 0) {
+		dprintf(CHILD_ERRORS, "cannot open %s: %s", order->path, strerror(errno));
+		_exit(2);
+	}
+	if (dup2(dir, CHILD_DIR) < 0)
+		_exit(126);
+	if (dir != CHILD_DIR)
+		close(dir);
 	execv(packer->config->packer, argv);
 	dprintf(CHILD_ERRORS, "cannot run %s: %s", packer->config->packer, strerror(errno));
 	_exit(127);
@@ -157,8 +163,13 @@ uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns)
 		running++;
 		if (now_ns - packer->state->plans[i].started_ns > FG_ROLLOUT_PACK_NS)
 			fg_priority_last(pid);
-		if (now_ns - packer->state->plans[i].started_ns > PACK_LIMIT_NS)
-			kill(pid, SIGKILL);
+		if (now_ns - packer->state->plans[i].started_ns <= PACK_LIMIT_NS)
+			continue;
+		kill(pid, SIGKILL);
+		if (now_ns - packer->state->plans[i].started_ns > PACK_LIMIT_NS + PACK_DEATH_NS)
+			fail(packer, i,
+			     "the packer hangs in its file system, which does not answer: it took "
+			     "over a minute, and cannot be killed");
 	}
 	return running;
 }
