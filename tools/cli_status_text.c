@@ -380,7 +380,23 @@ static void print_canary(const json_t *reply, FILE *out)
 	}
 }
 
-/* What needs somebody: a reload that was refused, or is being tried; audit lines that were lost. */
+/* Places of the operator's files that do not answer. */
+static void print_silent(const json_t *reply, FILE *out)
+{
+	const json_t *silent = json_object_get(json_object_get(reply, "store"), "silent"), *one;
+	char path[512], since[16];
+	size_t i;
+
+	json_array_foreach((json_t *)silent, i, one)
+		fprintf(out, "\n  %s%s does not answer for %s: what is known of it stays valid%s\n",
+			fg_cli_style(FG_CLI_RED),
+			fg_cli_printable(path, sizeof(path), fg_cli_text_of(one, "path")),
+			fg_cli_duration(since, fg_cli_number_of(one, "since_s")),
+			fg_cli_style(FG_CLI_PLAIN));
+}
+
+/* What needs somebody: a reload that was refused, or is being tried; audit lines that were lost; a
+ * store that hangs. */
 static void print_notes(const json_t *reply, FILE *out)
 {
 	const json_t *reload = json_object_get(reply, "reload");
@@ -401,6 +417,7 @@ static void print_notes(const json_t *reply, FILE *out)
 		fprintf(out, "\n  %saudit log %s: %lld lines could not be written%s\n",
 			fg_cli_style(FG_CLI_RED), fg_cli_text_of(audit, "path"),
 			fg_cli_integer_of(audit, "lost"), fg_cli_style(FG_CLI_PLAIN));
+	print_silent(reply, out);
 }
 
 void fg_cli_status_print(const json_t *reply, const json_t *before, double apart_s, FILE *out)

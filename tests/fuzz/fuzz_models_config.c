@@ -147,6 +147,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	fg_models_config_from_flags(&rules, "", FG_RULES_LATEST);
 	if (!fg_models_config_parse(&rules, "fuzz", (const char *)bytes, length, &error)) {
 		check_rules(&rules);
+		if (!fg_models_config_check(&rules))
+			abort();
 		there_and_back(&rules);
 		return 0;
 	}

@@ -51,6 +51,7 @@ static const char full[] =
 	"\"reload\":{\"serial\":4,\"accepted\":3,\"active\":false,\"error\":\"line 7: "
 	"\\u001b[2Jx\"},"
 	"\"audit\":{\"path\":\"/var/log/audit\",\"lost\":2},"
+	"\"store\":{\"silent\":[{\"path\":\"/srv/models\",\"since_s\":95.0}]},"
 	"\"workers\":[{\"slot\":0,\"pid\":100,\"cpu\":1,\"generation\":7,\"phase\":\"ready\","
 	"\"order\":\"serve\",\"requests\":90000,\"replies\":89990,\"rows\":90000,"
 	"\"batches\":45000,\"own_bytes\":1048576,\"sleeps\":0,\"deaths\":0,"
@@ -115,6 +116,7 @@ static void shows_what_needs_somebody(void **state)
 	render(full, NULL);
 	assert_contains(shown, "the last reload was refused: line 7: ?[2Jx");
 	assert_contains(shown, "audit log /var/log/audit: 2 lines could not be written");
+	assert_contains(shown, "/srv/models does not answer for 95.0 s");
 	assert_contains(shown, "refused: deadline 10");
 	assert_contains(shown, "restarts: 1");
 	assert_null(strchr(shown, '\033'));

@@ -57,10 +57,13 @@ static void test_what_counts(void **state)
 	assert_null(fg_store_find(&repository->store, "bad name"));
 	assert_null(fg_store_find(&repository->store, "README"));
 	assert_int_equal(fg_store_find(&repository->store, "empty")->count, 0);
-	assert_true(fg_repository_path(repository, "digits", 2, path, sizeof(path)));
+	assert_true(fg_repository_path(&repository->rules, &repository->store, "digits", 2, path,
+				       sizeof(path)));
 	assert_string_equal(path + strlen(base), "/digits/002");
-	assert_false(fg_repository_path(repository, "digits", 5, path, sizeof(path)));
-	assert_false(fg_repository_path(repository, "digits", 2, path, 20));
+	assert_false(fg_repository_path(&repository->rules, &repository->store, "digits", 5, path,
+					sizeof(path)));
+	assert_false(
+		fg_repository_path(&repository->rules, &repository->store, "digits", 2, path, 20));
 }
 
 static void test_sorted_by_number(void **state)

@@ -25,7 +25,8 @@ static void assert_path(const char *model, uint64_t version, const char *expecte
 {
 	char path[256];
 
-	assert_true(fg_repository_path(repository, model, version, path, sizeof(path)));
+	assert_true(fg_repository_path(&repository->rules, &repository->store, model, version, path,
+				       sizeof(path)));
 	assert_string_equal(path + strlen(base) + 1, expected);
 }
 
@@ -136,7 +137,105 @@ static void test_base_is_a_file(void **state)
 	assert_false(repository->unwatched);
 }
 
+/* ---- bases that do not answer ---- */
+
+static uint32_t entered;
+
+static void count_entered(void *context, const char *place)
+{
+	char path[256];
+
+	path_of(path, sizeof(path), (const char *)context);
+	entered += !strcmp(place, path);
+}
+
+static void be_silent(const char *name)
+{
+	char path[256];
+
+	path_of(path, sizeof(path), name);
+	repository->silent[repository->silent_count++] = fg_repository_place(path);
+	repository->enter = count_entered;
+	repository->context = (void *)name;
+	entered = 0;
+}
+
+/* They are not touched, and what was known of them stays: also a version that was not complete. */
+static void test_a_base_that_does_not_answer(void **state)
+{
+	(void)state;
+	use_folder();
+	make_version("models/free", "1");
+	make_version("far", "1");
+	add_own("far", "far");
+	wait_complete("far", 1);
+	wait_complete("free", 1);
+	make_version("far", "2");
+	watch(50);
+	assert_false(find("far", 2)->complete);
+	be_silent("far");
+	remove_tree("far");
+	make_version("models/free", "2");
+	wait_complete("free", 2);
+	assert_int_equal(entered, 0);
+	assert_true(find("far", 1)->complete && find("far", 2));
+	assert_int_equal(repository->failing_count, 0);
+	assert_in_range(watch(1500), 0, 1); /* and nobody waits for the one that is not complete */
+	repository->silent_count = 0;
+	watch(5200);
+	assert_true(entered > 0);
+	assert_null(find("far", 1));
+}
+
+static void test_a_folder_that_does_not_answer(void **state)
+{
+	(void)state;
+	use_folder();
+	make_version("models/free", "1");
+	make_version("far", "1");
+	add_own("far", "far");
+	wait_complete("free", 1);
+	be_silent("models");
+	make_version("models/free", "2");
+	make_version("models/other", "1");
+	make_version("far", "2");
+	wait_complete("far", 2);
+	assert_int_equal(entered, 0);
+	assert_non_null(find("free", 1));
+	assert_null(find("free", 2));
+	assert_null(fg_store_find(&repository->store, "other"));
+	/* Under rules by which it lies elsewhere it is another one. */
+	add_own("free", "nowhere");
+	watch(50);
+	assert_int_equal(fg_store_find(&repository->store, "free")->count, 0);
+}
+
 /* ---- other rules ---- */
+
+static void test_carry(void **state)
+{
+	struct fg_rules before;
+
+	(void)state;
+	use_folder();
+	make_version("models/free", "1");
+	make_version("far", "1");
+	make_version("near", "1");
+	add_own("far", "far");
+	add_own("near", "near");
+	watch(300);
+	before = *rules;
+	path_of(rules->models[1].path, sizeof(rules->models[1].path), "elsewhere");
+	add_own("fresh", "fresh");
+	rules->repository[0] = '\0';
+	fg_repository_carry(&repository->store, &before, rules);
+	assert_int_equal(repository->store.count, 3);
+	assert_non_null(find("far", 1));
+	assert_null(find("near", 1));
+	assert_null(fg_store_find(&repository->store, "free"));
+	assert_int_equal(fg_store_find(&repository->store, "near")->count, 0);
+	assert_int_equal(fg_store_find(&repository->store, "fresh")->count, 0);
+}
 
 static void test_rules_change(void **state)
 {
@@ -341,6 +440,9 @@ int main(void)
 		ON_DISK(test_links_to_places),
 		ON_DISK(test_one_base_vanishes),
 		ON_DISK(test_base_is_a_file),
+		ON_DISK(test_a_base_that_does_not_answer),
+		ON_DISK(test_a_folder_that_does_not_answer),
+		ON_DISK(test_carry),
 		ON_DISK(test_rules_change),
 		ON_DISK(test_old_names_take_no_room),
 		ON_DISK(test_named_versions_stay),

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include "tests/unit/verbs_story.h"
+#include "userspace/daemon/models_config.h"
 
 static struct fg_admin_request canary_of(uint64_t version, uint32_t hold_ms)
 {
@@ -363,12 +364,30 @@ static void write_file(const char *text)
 	close(fd);
 }
 
-/* begin() of verbs_story.h, and the rules that it wrote. */
+/* Two rounds of control, and between them what its scout does when it is asked for the file. */
+static void update_reload(void)
+{
+	struct fg_scout_config *read = &control->scout.read;
+
+	look();
+	fg_control_reload_update(control, world->now_ns);
+	if (control->reload.read) {
+		read->error.text[0] = '\0';
+		fg_models_config_read(&read->rules, &config, &read->error);
+		read->read = control->reload.read;
+		assert_true(fg_scout_check_config(read));
+	}
+	fg_control_reload_update(control, world->now_ns);
+	decide();
+	memcpy(world->rules, page->rules, sizeof(world->rules));
+}
+
 static json_t *reload(struct fg_admin_request *request)
 {
 	json_t *reply = begin(request);
 
-	memcpy(world->rules, page->rules, sizeof(world->rules));
+	if (!reply)
+		update_reload();
 	for (uint32_t i = 0; i < 6000 && !reply; i++) {
 		world_run(world, 1);
 		reply = progress(request);
@@ -427,13 +446,11 @@ static void test_reload_during_a_canary(void **state)
 	expect_error(reload(&request), "busy", "a canary of digits");
 	/* One that nobody waits for comes when the canary is over. */
 	atomic_store(&page->boot.reloads, 1);
-	look();
-	fg_control_reload_update(control, world->now_ns);
+	update_reload();
 	assert_int_equal(fg_rollout_current(&page->rollout)->trial.serial, 0);
 	assert_true(control->reload.waits);
 	json_decref(ask(FG_ADMIN_ABORT, "digits", 0));
-	look();
-	fg_control_reload_update(control, world->now_ns);
+	update_reload();
 	assert_int_equal(fg_rollout_current(&page->rollout)->trial.serial, 1);
 	assert_int_equal(atomic_load(&page->control.reloads_done), 1);
 	assert_false(control->reload.waits);
@@ -455,10 +472,8 @@ static void test_a_reload_done_twice(void **state)
 	hash = page->control.config_hash;
 	page->control.config_hash = 0;
 	atomic_store(&page->boot.reloads, 1);
-	look();
-	control->reload.changed = true;
-	fg_control_reload_update(control, world->now_ns);
-	decide();
+	control->scout.read.changes++;
+	update_reload();
 	world_run(world, 500);
 	assert_int_equal(world->rollout.rules, rules);
 	assert_int_equal(world->rollout.flip.count, flips);
@@ -497,7 +512,7 @@ static void test_two_reloads(void **state)
 	(void)state;
 	write_file("models:\n- name: digits\n  policy: specific\n  versions: [2]\n");
 	assert_null(begin(&first));
-	memcpy(world->rules, page->rules, sizeof(world->rules));
+	update_reload();
 	assert_null(begin(&second));
 	assert_int_equal(second.serial, first.serial + 1);
 	reply = NULL;
@@ -507,9 +522,7 @@ static void test_two_reloads(void **state)
 	}
 	assert_true(json_is_true(json_object_get(reply, "ok")));
 	json_decref(reply);
-	look();
-	fg_control_reload_update(control, world->now_ns);
-	decide();
+	update_reload();
 	reply = progress(&second);
 	assert_true(json_is_true(json_object_get(reply, "ok")));
 	assert_true(json_is_false(json_object_get(reply, "changed")));
@@ -526,11 +539,10 @@ static void test_a_refused_file_is_left_alone(void **state)
 	write_file("models: 7\n");
 	json_decref(reload(&request));
 	serial = world->rollout.trial.serial;
-	look();
-	control->reload.changed = true;
-	fg_control_reload_update(control, world->now_ns);
+	control->scout.read.changes++;
+	update_reload();
 	assert_int_equal(fg_rollout_current(&page->rollout)->trial.serial, serial);
-	assert_false(control->reload.changed);
+	assert_int_equal(control->reload.changes, control->scout.read.changes);
 }
 
 #define CANARY(name) cmocka_unit_test_setup_teardown(name, open_one, close_control)

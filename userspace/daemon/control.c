@@ -15,7 +15,7 @@
 
 #define HEARTBEAT_MS 500
 
-enum { EVENT_ORDERS, EVENT_REPOSITORY, EVENT_ADMIN, EVENT_RELOAD };
+enum { EVENT_ORDERS, EVENT_SCOUT, EVENT_ADMIN };
 
 /* ---- privileges ---- */
 
@@ -51,8 +51,8 @@ static void close_foreign(const struct fg_control_setup *setup)
 		closedir(dir);
 }
 
-/* Flips take CAP_BPF; the repository may belong to anybody, in directories that only they may read.
- */
+/* Flips take CAP_BPF; the repository may belong to anybody, in directories that only they may read,
+ * and the scout gets its rights from here. */
 static int drop_privileges(void)
 {
 	static const unsigned int kept[] = {CAP_BPF, CAP_DAC_READ_SEARCH};
@@ -110,14 +110,43 @@ static bool done(struct fg_control *control)
 	       fg_rollout_empty(fg_rollout_current(&control->state->rollout));
 }
 
+/* The next control goes on with this. One that finds it half written knows nothing yet. */
+static void remember(struct fg_control *control)
+{
+	struct fg_state_known *known = &control->state->known;
+
+	atomic_store(&known->valid, 0);
+	known->findings = control->repository;
+	atomic_store(&known->valid, 1);
+}
+
+static void recall(struct fg_control *control)
+{
+	const struct fg_state_known *known = &control->state->known;
+
+	if (atomic_load(&known->valid))
+		control->repository = known->findings;
+}
+
 /* Which versions there are depends on the rules, so this comes again after whatever may have begun
- * or ended a reload: no step may judge new rules by what was read under old ones. */
+ * or ended a reload: no step may judge new rules by what is known of other places. */
 static void look_at_repository(struct fg_control *control, uint64_t now_ns)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+	const struct fg_rules *rules = fg_control_rules(control, rollout);
+	struct fg_findings *known = &control->repository;
 
-	fg_repository_update(&control->repository, fg_control_rules(control, rollout), rollout,
-			     now_ns);
+	if (fg_scout_update(&control->scout, rules, rollout, known, now_ns)) {
+		*known = control->scout.found;
+		control->carried = false;
+	} else if (memcmp(&known->rules, rules, sizeof(*rules))) {
+		fg_repository_carry(&known->store, &known->rules, rules);
+		known->rules = *rules;
+		control->carried = true;
+	} else {
+		return;
+	}
+	remember(control);
 }
 
 /*
@@ -127,7 +156,7 @@ static void look_at_repository(struct fg_control *control, uint64_t now_ns)
  */
 static uint64_t round_once(struct fg_control *control)
 {
-	uint64_t now_ns = fg_clock_ns(), due_ns, admin_ns, reload_ns;
+	uint64_t now_ns = fg_clock_ns(), due_ns, admin_ns, reload_ns, scout_ns;
 
 	look_at_repository(control, now_ns);
 	fg_admin_update(&control->admin, now_ns);
@@ -144,7 +173,8 @@ static uint64_t round_once(struct fg_control *control)
 		due_ns = admin_ns;
 	if (reload_ns < due_ns)
 		due_ns = reload_ns;
-	return control->repository.due_ns < due_ns ? control->repository.due_ns : due_ns;
+	scout_ns = fg_scout_due(&control->scout);
+	return scout_ns < due_ns ? scout_ns : due_ns;
 }
 
 static void loop(struct fg_control *control, int epoll)
@@ -163,46 +193,29 @@ static void loop(struct fg_control *control, int epoll)
 	}
 }
 
-static int open_inputs(struct fg_control *control, struct fg_error *error)
-{
-	int code = fg_control_reload_open(control, error);
-
-	if (!code)
-		code = fg_repository_open(&control->repository, error);
-	return code;
-}
-
 static int watch_all(struct fg_control *control, int epoll)
 {
 	int code = watch(epoll, control->orders, EVENT_ORDERS);
 
 	if (!code)
-		code = watch(epoll, control->repository.inotify, EVENT_REPOSITORY);
-	if (!code)
 		code = watch(epoll, control->admin.epoll, EVENT_ADMIN);
-	if (!code && control->reload.watched)
-		code = watch(epoll, control->reload.watch.inotify, EVENT_RELOAD);
 	return code;
 }
 
 static int open_all(struct fg_control *control, const struct fg_control_setup *setup, int epoll)
 {
-	struct fg_error error = {""};
-	int code = open_inputs(control, &error);
+	int code = fg_admin_open(&control->admin, setup->admin, &fg_control_verbs, control);
 
-	if (!code)
-		code = fg_admin_open(&control->admin, setup->admin, &fg_control_verbs, control);
 	if (!code)
 		code = drop_privileges();
 	if (!code)
 		code = watch_all(control, epoll);
 	if (code)
-		fg_log(FG_LOG_ERROR, "control.start reason=\"%s\"",
-		       error.text[0] ? error.text : strerror(-code));
+		fg_log(FG_LOG_ERROR, "control.start reason=\"%s\"", strerror(-code));
 	return code;
 }
 
-static void fill(struct fg_control *control, const struct fg_control_setup *setup)
+static void fill(struct fg_control *control, const struct fg_control_setup *setup, int epoll)
 {
 	ssize_t length = readlink("/proc/self/exe", control->program, sizeof(control->program) - 1);
 
@@ -216,6 +229,8 @@ static void fill(struct fg_control *control, const struct fg_control_setup *setu
 	control->pace.keep_ms = setup->config->keep_ms;
 	fg_served_open(&control->served, setup->config->state_dir, setup->config->name);
 	control->observed.served = &control->served.list;
+	fg_scout_open(&control->scout, setup->config, epoll, EVENT_SCOUT);
+	recall(control);
 	fg_audit_open(&control->audit, setup->audit, &setup->state->control.audit_lost);
 }
 
@@ -239,14 +254,13 @@ int fg_control_run(const struct fg_control_setup *setup)
 		return 1;
 	}
 	close_foreign(setup);
-	fill(control, setup);
+	fill(control, setup, epoll);
 	code = open_all(control, setup, epoll);
 	if (!code) {
 		take_charge(control);
 		loop(control, epoll);
 		fg_admin_close(&control->admin);
-		fg_repository_close(&control->repository);
-		fg_control_reload_close(control);
+		fg_scout_close(&control->scout);
 		fg_audit_close(&control->audit);
 	}
 	close(epoll);

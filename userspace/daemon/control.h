@@ -1,5 +1,5 @@
 /*
- * control.h: the process that watches the repository, drives rollouts and answers the operator.
+ * control.h: the process that chooses versions, drives rollouts and answers the operator.
  *
  *   file               does
  *   control.c          the process: privileges, event loop
@@ -13,15 +13,18 @@
  *   report.c           the status reply; report_rollout.c its part on canary, shadow, reload
  *   admin.h            the control socket: clients and lines
  *   audit.h            who changed what
- *   models_config.h    the models' configuration
- *   repository.h       the versions on disk
+ *   scout.h            its child, which looks at the operator's files: the models' configuration
+ *                      (models_config.h) and the versions on disk (repository.h)
  *
  * It may die at any instruction. All it must remember is in the state page (state->rollout, which
- * changes by one atomic store, and state->control); everything else is observed anew: live table
- * and slots map in the kernel, workers and plans in the state page, versions on disk.
+ * changes by one atomic store, state->control and state->known); everything else is observed anew:
+ * live table and slots map in the kernel, workers and plans in the state page.
  * sched/rollout.h says why every point between a published state and its actions is safe. What dies
  * with it: the clients of the control socket, who see their connection end, and the memory of
  * orders sent a moment ago, which are then sent again.
+ *
+ * It waits for nobody but the kernel's maps: a rollback must not depend on a disk. What is on disk
+ * it knows from the scout alone; the keeper packs.
  */
 #ifndef FG_DAEMON_CONTROL_H
 #define FG_DAEMON_CONTROL_H
@@ -31,8 +34,7 @@
 #include "userspace/daemon/admin.h"
 #include "userspace/daemon/audit.h"
 #include "userspace/daemon/config.h"
-#include "userspace/daemon/models_config_watch.h"
-#include "userspace/daemon/repository.h"
+#include "userspace/daemon/scout.h"
 #include "userspace/daemon/served.h"
 #include "userspace/daemon/steering.h"
 #include "userspace/shared/state.h"
@@ -57,13 +59,14 @@ struct fg_control_sent {
 
 /* What reloads need beside the state page. */
 struct fg_control_reload {
-	struct fg_models_config_watch watch; /* open when there is a file */
-	bool watched;
-	bool changed;  /* the file did, and is not acted on yet */
-	bool asked;    /* by a client */
-	bool waits;    /* for a canary to end; was logged */
-	uint32_t same; /* serial of the last one that found nothing to change; 0: none */
-	struct fg_rules scratch;
+	uint32_t read;	   /* what the scout was asked for (fg_scout_ask); 0: nothing */
+	uint64_t since_ns; /* when it was */
+	uint32_t signals;  /* boot.reloads at that moment */
+	uint32_t seen;	   /* of the scout's changes, at that moment */
+	uint32_t changes;  /* of these: those that were acted on */
+	bool asked;	   /* by a client */
+	bool waits;	   /* for a canary to end; was logged */
+	uint32_t same;	   /* serial of the last one that found nothing to change; 0: none */
 };
 
 /* Of this process, private. Large: on the heap. */
@@ -89,7 +92,10 @@ struct fg_control {
 	char ends[FG_MAX_SLOTS][FG_ROLLOUT_ERROR_BYTES]; /* how the slots' workers failed */
 	char program[PATH_MAX];				 /* of this process */
 	struct fg_control_reload reload;
-	struct fg_repository repository;
+	struct fg_scout scout;
+	struct fg_findings
+		repository; /* what is known of the store under the rules that count now */
+	bool carried;	    /* ... which was not looked at under these yet */
 	struct fg_served served;
 	struct fg_admin admin;
 	struct fg_audit audit;
@@ -97,7 +103,7 @@ struct fg_control {
 
 /*
  * The life of control, in a child that the keeper forked: drops what privileges it does not need
- * (keeps CAP_BPF to flip, CAP_DAC_READ_SEARCH to see the repository) and runs until the keeper is
+ * (keeps CAP_BPF to flip, CAP_DAC_READ_SEARCH for its scout) and runs until the keeper is
  * gone or, when state->boot.stopping is set, no generation is left. Returns an exit status: 0 when
  * there is nothing left to do, 1 when it could not start (logged).
  */
@@ -142,15 +148,14 @@ void fg_control_tell_start(struct fg_control *control);
 /* The rules by which versions are chosen now. */
 const struct fg_rules *fg_control_rules(const struct fg_control *control,
 					const struct fg_rollout *rollout);
-/* At the start of control: reads the rules if nobody did before, and watches the file. */
-int fg_control_reload_open(struct fg_control *control, struct fg_error *error);
-void fg_control_reload_close(struct fg_control *control);
-/* Begins a reload when one was asked for, by SIGHUP, by a client or by the file, and can be.
- * Returns when to look again at the latest. */
+/* What the configuration said, as a number: control does not try again by itself what another one
+ * had refused. `error`: "" or why it has no rules. */
+uint64_t fg_control_reload_hash(const struct fg_rules *rules, const struct fg_error *error);
+/* Begins a reload when one was asked for, by SIGHUP, by a client or by the file, and can be, once
+ * the scout has read the file. Returns when to look again at the latest. */
 uint64_t fg_control_reload_update(struct fg_control *control, uint64_t now_ns);
-/* The serial of the reload that a client's request waits for, which is begun if it can be. -EBUSY:
- * a canary is under way. */
-int fg_control_reload_ask(struct fg_control *control, uint32_t *serial, uint64_t now_ns);
+/* The serial of the reload that a client's request waits for. -EBUSY: a canary is under way. */
+int fg_control_reload_ask(struct fg_control *control, uint32_t *serial);
 
 /* ---- verbs.c ---- */
 

@@ -12,24 +12,24 @@
 
 enum { EXIT_CONFIG = 1, EXIT_START = 2 };
 
-/* Control reads the models' configuration, but what is wrong with it is better said here. */
-static int load(struct fg_config *config, int argc, char **argv, struct fg_error *error)
+static int load(struct fg_config *config, struct fg_rules *rules, int argc, char **argv,
+		struct fg_error *error)
 {
-	static struct fg_rules rules;
 	int code = fg_config_load(config, argc, argv, error);
 
-	return code || config->upgrade ? code : fg_models_config_read(&rules, config, error);
+	return code || config->upgrade ? code : fg_models_config_read(rules, config, error);
 }
 
 int main(int argc, char **argv)
 {
 	static struct fg_config config;
+	static struct fg_rules rules;
 	struct fg_error error = {""};
 	int code;
 
 	if (argc == 3 && !strcmp(argv[1], FG_TAKEOVER_FLAG))
 		return fg_takeover_run(argv[2]);
-	code = load(&config, argc, argv, &error);
+	code = load(&config, &rules, argc, argv, &error);
 	if (code > 0)
 		return 0;
 	if (!code && config.upgrade)
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 	}
 	fg_log_open("keeper", config.verbose);
 	fg_log_never_wait();
-	code = fg_keeper_run(&config, &error);
+	code = fg_keeper_run(&config, &rules, &error);
 	if (code)
 		fprintf(stderr, "flipgated: %s\n", error.text);
 	return code ? EXIT_START : 0;

@@ -38,6 +38,7 @@ struct post {
 
 struct keeper {
 	const struct fg_config *config;
+	const struct fg_rules *rules; /* at the start; from then on control's */
 	struct fg_state *state;
 	struct fg_steering steering;
 	struct fg_dataplane dataplane;
@@ -298,6 +299,7 @@ static void read_orders(struct keeper *keeper)
 
 static int map_state(struct keeper *keeper)
 {
+	const struct fg_error none = {""};
 	int fd = memfd_create("flipgate-state", MFD_CLOEXEC);
 	void *map;
 
@@ -317,6 +319,8 @@ static int map_state(struct keeper *keeper)
 	keeper->state->boot.layout = FG_STATE_LAYOUT;
 	keeper->state->boot.started_ns = fg_clock_ns();
 	keeper->state->boot.keeper_pid = getpid();
+	keeper->state->rules[0] = *keeper->rules;
+	keeper->state->control.config_hash = fg_control_reload_hash(keeper->rules, &none);
 	return 0;
 }
 
@@ -572,7 +576,8 @@ static void loop(struct keeper *keeper)
 	}
 }
 
-int fg_keeper_run(const struct fg_config *config, struct fg_error *error)
+int fg_keeper_run(const struct fg_config *config, const struct fg_rules *rules,
+		  struct fg_error *error)
 {
 	struct keeper *keeper = calloc(1, sizeof(*keeper));
 	int code;
@@ -580,6 +585,7 @@ int fg_keeper_run(const struct fg_config *config, struct fg_error *error)
 	if (!keeper)
 		return fg_error_set(error, -ENOMEM, "no memory");
 	keeper->config = config;
+	keeper->rules = rules;
 	keeper->signals = keeper->admin = keeper->audit = keeper->state_fd = -1;
 	code = start(keeper, error);
 	if (!code)

@@ -16,11 +16,13 @@
  *   models_config_rules.c   what is the same in both: the checks
  *   models_config_watch.c   when to read it again
  *
- * Nothing here looks at the models' directories: one that is not there yet is no error.
+ * Nothing here looks at the models' directories: one that is not there yet is no error. Reading the
+ * file may hang, where it lies on a file system that does: it is for a process that may (scout.h).
  */
 #ifndef FG_DAEMON_MODELS_CONFIG_H
 #define FG_DAEMON_MODELS_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include "models/error.h"
 #include "sched/rules.h"
@@ -52,5 +54,8 @@ int fg_models_config_load(struct fg_rules *rules, const char *path, struct fg_er
 /* The same of a text; it need not end with a NUL. `name` of the file: for *error. */
 int fg_models_config_parse(struct fg_rules *rules, const char *name, const char *text, size_t size,
 			   struct fg_error *error);
+
+/* Could these be rules that the above have made? For those that come from another process. */
+bool fg_models_config_check(const struct fg_rules *rules);
 
 #endif

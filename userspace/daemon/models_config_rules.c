@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 #include "sched/rollout.h"
+#include "userspace/daemon/models_config.h"
 #include "userspace/daemon/models_config_rules.h"
 #include "userspace/daemon/repository.h"
 #include "userspace/protocol/wire.h"
@@ -225,4 +226,51 @@ int fg_models_add(struct fg_rules *rules, const struct fg_rules_model *model,
 	}
 	rules->models[rules->model_count++] = whole;
 	return 0;
+}
+
+/* ---- rules from elsewhere ---- */
+
+static bool is_text(const char *text, size_t size)
+{
+	return memchr(text, 0, size);
+}
+
+static bool check_versions(const struct fg_rules_model *model)
+{
+	const bool counts = model->policy == FG_RULES_LATEST || model->policy == FG_RULES_SPECIFIC;
+	uint32_t i;
+
+	if (model->policy > FG_RULES_SPECIFIC || model->label_count > FG_RULES_MAX_LABELS ||
+	    counts != (model->count != 0) ||
+	    (model->policy == FG_RULES_SPECIFIC && model->count > FG_RULES_MAX_VERSIONS))
+		return false;
+	for (i = 0; i < FG_RULES_MAX_LABELS; i++)
+		if (!is_text(model->labels[i].name, FG_RULES_LABEL_BYTES))
+			return false;
+	return true;
+}
+
+static bool check_model(const struct fg_rules_model *model)
+{
+	return is_text(model->name, sizeof(model->name)) &&
+	       is_text(model->path, sizeof(model->path)) && is_plain_text(model->path) &&
+	       check_versions(model);
+}
+
+bool fg_models_config_check(const struct fg_rules *rules)
+{
+	uint32_t i;
+
+	if (!is_text(rules->repository, sizeof(rules->repository)) ||
+	    rules->model_count > FG_RULES_MAX_MODELS || !check_model(&rules->defaults) ||
+	    rules->defaults.name[0] || rules->defaults.path[0])
+		return false;
+	for (i = 0; i < rules->model_count; i++) {
+		const struct fg_rules_model *model = &rules->models[i];
+
+		if (!check_model(model) || !fg_repository_valid_model(model->name) ||
+		    model->path[0] != '/' || fg_rules_find(rules, model->name) != model)
+			return false;
+	}
+	return true;
 }

@@ -308,12 +308,23 @@ static int32_t cpu_of(const struct fg_control *control, const struct fg_rollout_
 	return control->config->worker_cpus[action->worker];
 }
 
+/* A packer would hang where the scout does: it is started when the store answers again. */
+static bool is_out_of_reach(const struct fg_control *control,
+			    const struct fg_rollout_action *action)
+{
+	const char *base = action->verb == FG_ROLLOUT_PACK
+				   ? fg_repository_base(&control->repository.rules, action->model)
+				   : NULL;
+
+	return base && fg_scout_silent(&control->scout, base);
+}
+
 static int send_order(struct fg_control *control, const struct fg_rollout_action *action)
 {
 	struct fg_orders_message message = {.slot = action->slot};
 	int code;
 
-	if (sent_already(control, action, fg_clock_ns()))
+	if (is_out_of_reach(control, action) || sent_already(control, action, fg_clock_ns()))
 		return 0;
 	switch (action->verb) {
 	case FG_ROLLOUT_PACK:
@@ -323,8 +334,9 @@ static int send_order(struct fg_control *control, const struct fg_rollout_action
 		message.fingerprint = action->fingerprint;
 		message.memory_bytes = action->memory;
 		memcpy(message.model, action->model, sizeof(message.model));
-		if (!fg_repository_path(&control->repository, action->model, action->version,
-					message.path, sizeof(message.path)))
+		if (!fg_repository_path(&control->repository.rules, &control->repository.store,
+					action->model, action->version, message.path,
+					sizeof(message.path)))
 			return 0; /* gone from the disk since: the next step sees that */
 		break;
 	case FG_ROLLOUT_DROP:

@@ -2,10 +2,11 @@
 #include <string.h>
 #include <xxhash.h>
 #include "userspace/daemon/control.h"
-#include "userspace/daemon/models_config.h"
 #include "userspace/shared/log.h"
 
-#define NEVER UINT64_MAX
+#define NEVER	  UINT64_MAX
+#define ANSWER_NS 2000000000ull /* the configuration is read by then, or does not answer */
+#define AGAIN_NS  100000000ull
 
 const struct fg_rules *fg_control_rules(const struct fg_control *control,
 					const struct fg_rollout *rollout)
@@ -16,53 +17,18 @@ const struct fg_rules *fg_control_rules(const struct fg_control *control,
 	return fg_rollout_rules(rollout, rules);
 }
 
-/* What a file says: its rules, or why it has none. Another control must not try again by itself
- * what this one had refused. */
-static uint64_t hash_of(const struct fg_rules *rules, const struct fg_error *error)
+uint64_t fg_control_reload_hash(const struct fg_rules *rules, const struct fg_error *error)
 {
 	return error->text[0] ? XXH64(error->text, strlen(error->text), 0)
 			      : XXH64(rules, sizeof(*rules), 0);
 }
 
-/* ---- the start ---- */
-
-/* Once in the keeper's life. A file that became bad since the keeper's own check leaves nothing to
- * serve, but control, which can be told to read it again. */
-static void read_first(struct fg_control *control)
+/* By SIGHUP. */
+static bool told(const struct fg_control *control)
 {
-	struct fg_state *state = control->state;
-	struct fg_error error = {""};
-
-	if (fg_models_config_read(&state->rules[0], control->config, &error)) {
-		fg_log(FG_LOG_ERROR, "reload reason=\"%s\"", error.text);
-		memset(&state->rules[0], 0, sizeof(state->rules[0]));
-	}
-	state->control.config_hash = hash_of(&state->rules[0], &error);
-	atomic_store_explicit(&state->control.rules_read, 1, memory_order_release);
+	return atomic_load(&control->state->boot.reloads) !=
+	       atomic_load(&control->state->control.reloads_done);
 }
-
-int fg_control_reload_open(struct fg_control *control, struct fg_error *error)
-{
-	struct fg_control_reload *reload = &control->reload;
-	int code;
-
-	if (!atomic_load_explicit(&control->state->control.rules_read, memory_order_acquire))
-		read_first(control);
-	if (!control->config->models_config[0])
-		return 0;
-	code = fg_models_config_watch_open(&reload->watch, control->config->models_config, error);
-	reload->watched = !code;
-	return code;
-}
-
-void fg_control_reload_close(struct fg_control *control)
-{
-	if (control->reload.watched)
-		fg_models_config_watch_close(&control->reload.watch);
-	control->reload.watched = false;
-}
-
-/* ---- again ---- */
 
 /* Nothing would change: the trial ends well before it began. */
 static void accept_same(struct fg_control *control)
@@ -75,12 +41,15 @@ static void accept_same(struct fg_control *control)
 	control->reload.same = trial->serial;
 }
 
-/* Whatever asked for it is served by this one. `reloads`: as it was before the file was read. */
-static void forget_triggers(struct fg_control *control, uint32_t reloads, uint64_t hash)
+/* Whatever asked for it before the file was read is served by this one. */
+static void forget_triggers(struct fg_control *control)
 {
-	control->reload.asked = control->reload.changed = control->reload.waits = false;
-	control->state->control.config_hash = hash;
-	atomic_store(&control->state->control.reloads_done, reloads);
+	struct fg_control_reload *reload = &control->reload;
+
+	reload->asked = reload->waits = false;
+	reload->read = 0;
+	reload->changes = reload->seen;
+	atomic_store(&control->state->control.reloads_done, reload->signals);
 }
 
 /*
@@ -88,37 +57,44 @@ static void forget_triggers(struct fg_control *control, uint32_t reloads, uint64
  * dies before that leaves bytes that nobody looks at; dead after it and before the triggers are
  * forgotten, it leaves one more reload to do, which finds nothing to change.
  */
-static int begin(struct fg_control *control, bool forced, uint64_t now_ns)
+static void begin(struct fg_control *control, uint64_t now_ns)
 {
 	struct fg_state *state = control->state;
-	struct fg_control_reload *reload = &control->reload;
-	struct fg_error error = {""};
-	uint32_t reloads = atomic_load(&state->boot.reloads), other;
-	uint64_t hash;
-	int code;
+	const struct fg_scout_config *read = &control->scout.read;
+	uint64_t hash = fg_control_reload_hash(&read->rules, &read->error);
+	bool forced = control->reload.asked || told(control);
+	uint32_t other;
 
-	control->next = *fg_rollout_current(&state->rollout);
-	if (fg_rollout_try(&control->next, now_ns))
-		return -EBUSY;
-	other = !control->next.rules;
-	code = fg_models_config_read(&reload->scratch, control->config, &error);
-	if (code && !error.text[0])
-		fg_error_set(&error, code, "%s", strerror(-code));
-	hash = hash_of(&reload->scratch, &error);
-	if (!forced && hash == state->control.config_hash) {
-		forget_triggers(control, reloads, hash);
-		return 0;
+	if (forced || hash != state->control.config_hash) {
+		control->next = *fg_rollout_current(&state->rollout);
+		fg_rollout_try(&control->next, now_ns);
+		other = !control->next.rules;
+		if (read->error.text[0])
+			fg_rollout_refuse(&control->next, read->error.text);
+		else if (!memcmp(&read->rules, &state->rules[!other], sizeof(read->rules)))
+			accept_same(control);
+		else
+			state->rules[other] = read->rules;
+		fg_control_publish(control);
 	}
-	if (code)
+	state->control.config_hash = hash;
+	forget_triggers(control);
+}
+
+/* The file does not answer: whoever asked is told so, and a change is found when it does again. */
+static void give_up(struct fg_control *control, uint64_t now_ns)
+{
+	struct fg_error error;
+
+	fg_error_set(&error, 0, "%.160s does not answer: its file system hangs",
+		     control->config->models_config);
+	if (control->reload.asked || told(control)) {
+		control->next = *fg_rollout_current(&control->state->rollout);
+		fg_rollout_try(&control->next, now_ns);
 		fg_rollout_refuse(&control->next, error.text);
-	else if (!memcmp(&reload->scratch, &state->rules[control->next.rules],
-			 sizeof(reload->scratch)))
-		accept_same(control);
-	else
-		state->rules[other] = reload->scratch;
-	fg_control_publish(control);
-	forget_triggers(control, reloads, hash);
-	return 0;
+		fg_control_publish(control);
+	}
+	forget_triggers(control);
 }
 
 static void tell_waits(struct fg_control *control)
@@ -133,28 +109,83 @@ static void tell_waits(struct fg_control *control)
 	       canary->model);
 }
 
-uint64_t fg_control_reload_update(struct fg_control *control, uint64_t now_ns)
+/* A place that keeps the rules on trial from being held against the disk; NULL: none does. */
+static const char *unseen(const struct fg_control *control, const struct fg_rules *rules)
 {
-	struct fg_control_reload *reload = &control->reload;
-	const struct fg_state *state = control->state;
-	bool told = atomic_load(&state->boot.reloads) != atomic_load(&state->control.reloads_done);
+	const struct fg_store *store = &control->repository.store;
+	uint64_t since_ns;
+	uint32_t i;
 
-	if (reload->watched)
-		reload->changed |= fg_models_config_watch_update(&reload->watch, now_ns);
-	if ((reload->asked || reload->changed || told) && !atomic_load(&state->boot.stopping) &&
-	    begin(control, reload->asked || told, now_ns))
-		tell_waits(control); /* in a later round */
-	return reload->watched ? reload->watch.due_ns : NEVER;
+	if (control->carried)
+		return fg_scout_place(&control->scout, 0, &since_ns);
+	for (i = 0; i < rules->model_count; i++)
+		if (fg_scout_silent(&control->scout, rules->models[i].path) &&
+		    !fg_store_find(store, rules->models[i].name)->count)
+			return rules->models[i].path;
+	return NULL;
 }
 
-int fg_control_reload_ask(struct fg_control *control, uint32_t *serial, uint64_t now_ns)
+static void refuse_unseen(struct fg_control *control, uint64_t now_ns)
+{
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+	struct fg_error error;
+	const char *place;
+
+	if (!rollout->trial.active || now_ns < rollout->trial.since_ns + ANSWER_NS)
+		return;
+	place = unseen(control, fg_control_rules(control, rollout));
+	if (!place)
+		return;
+	fg_error_set(&error, 0, "%.120s does not answer: its file system hangs", place);
+	control->next = *rollout;
+	fg_rollout_refuse(&control->next, error.text);
+	fg_control_publish(control);
+}
+
+/* What is asked for while something is under way is read when that has ended, not before. */
+static bool must_wait(struct fg_control *control)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 
+	if (!rollout->trial.active && !fg_canary_active(&rollout->canary))
+		return false;
+	control->reload.read = 0;
+	tell_waits(control);
+	return true;
+}
+
+uint64_t fg_control_reload_update(struct fg_control *control, uint64_t now_ns)
+{
+	struct fg_control_reload *reload = &control->reload;
+	bool changed = control->scout.read.changes != reload->changes;
+
+	refuse_unseen(control, now_ns);
+	if (atomic_load(&control->state->boot.stopping) ||
+	    !(reload->asked || changed || told(control)) || must_wait(control))
+		return NEVER;
+	if (!reload->read) {
+		reload->read = fg_scout_ask(&control->scout);
+		reload->since_ns = now_ns;
+		reload->signals = atomic_load(&control->state->boot.reloads);
+		reload->seen = control->scout.read.changes;
+	} else if (control->scout.read.read == reload->read) {
+		begin(control, now_ns);
+	} else if (now_ns > reload->since_ns + ANSWER_NS &&
+		   fg_scout_silent(&control->scout, control->config->models_config)) {
+		give_up(control, now_ns);
+	}
+	return now_ns + AGAIN_NS;
+}
+
+int fg_control_reload_ask(struct fg_control *control, uint32_t *serial)
+{
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+
+	if (fg_canary_active(&rollout->canary))
+		return -EBUSY;
 	*serial = rollout->trial.serial + 1;
-	if (!rollout->trial.active)
-		return begin(control, true, now_ns);
-	/* A trial is under way, of a file that may have changed since: one more follows it. */
 	control->reload.asked = true;
+	/* What is being read, or on trial, may be what was there before: it is read once more. */
+	control->reload.read = 0;
 	return 0;
 }

@@ -29,6 +29,7 @@ struct look {
 	struct fg_repository *repository;
 	const struct fg_rules *rules;
 	const struct fg_rollout *rollout;
+	const char *base; /* that is being looked at */
 	uint64_t now_ns;  /* CLOCK_MONOTONIC */
 	uint64_t wall_ns; /* CLOCK_REALTIME, as in file times */
 	uint32_t failing_count;
@@ -110,6 +111,29 @@ static bool model_path(const struct fg_rules *rules, const char *model, char *pa
 	       snprintf(path, size, "%s/%s", rules->repository, model) < (int)size;
 }
 
+const char *fg_repository_base(const struct fg_rules *rules, const char *model)
+{
+	const struct fg_rules_model *own = own_rules(rules, model);
+
+	if (own)
+		return own->path;
+	return rules->repository[0] ? rules->repository : NULL;
+}
+
+uint64_t fg_repository_place(const char *base)
+{
+	return XXH64(base, strlen(base), 0);
+}
+
+/* Does the model lie in one place under both? */
+static bool same_place(const struct fg_rules *a, const struct fg_rules *b, const char *model)
+{
+	char first[PATH_MAX], second[PATH_MAX];
+
+	return model_path(a, model, first, sizeof(first)) &&
+	       model_path(b, model, second, sizeof(second)) && !strcmp(first, second);
+}
+
 static bool contains(const uint64_t *hashes, uint32_t count, uint64_t hash)
 {
 	uint32_t i;
@@ -124,7 +148,7 @@ static bool contains(const uint64_t *hashes, uint32_t count, uint64_t hash)
 static void note_base(struct look *look, const char *path, int code)
 {
 	const struct fg_repository *repository = look->repository;
-	const uint64_t hash = XXH64(path, strlen(path), 0);
+	const uint64_t hash = fg_repository_place(path);
 	const bool was = contains(repository->failing, repository->failing_count, hash);
 
 	if (contains(look->failing, look->failing_count, hash))
@@ -138,11 +162,30 @@ static void note_base(struct look *look, const char *path, int code)
 		fg_log(FG_LOG_INFO, "repository.well path=\"%s\"", path);
 }
 
+static bool is_silent(const struct fg_repository *repository, const char *base)
+{
+	return contains(repository->silent, repository->silent_count, fg_repository_place(base));
+}
+
+/* From here on it is `base` that may keep us waiting. False: it does not answer. */
+static bool go_to(struct look *look, const char *base)
+{
+	look->base = base;
+	return !is_silent(look->repository, base);
+}
+
+static void enter(const struct look *look)
+{
+	if (look->repository->enter)
+		look->repository->enter(look->repository->context, look->base);
+}
+
 static void watch(void *context, const char *path)
 {
 	struct look *look = context;
 	int wd;
 
+	enter(look);
 	if (look->watch_count == FG_REPOSITORY_MAX_WATCHES) {
 		look->unwatched = true;
 		return;
@@ -260,15 +303,29 @@ static int is_version(const struct dirent *entry)
 	return entry->d_name[0] >= '0' && entry->d_name[0] <= '9';
 }
 
+static void keep_known(const struct look *look, struct fg_store_model *model)
+{
+	const struct fg_repository *repository = look->repository;
+	const struct fg_store_model *known = fg_store_find(&repository->store, model->name);
+
+	if (known && same_place(&repository->rules, look->rules, model->name))
+		*model = *known;
+}
+
 /* A folder of the repository that is gone is no trouble; the place of a model with its own is. */
 static void look_at_model(struct look *look, struct fg_store_model *model)
 {
+	const char *base = fg_repository_base(look->rules, model->name);
 	struct dirent **entries;
 	char path[PATH_MAX];
 	int i, count;
 
-	if (!model_path(look->rules, model->name, path, sizeof(path)))
+	if (!base || !model_path(look->rules, model->name, path, sizeof(path)))
 		return;
+	if (!go_to(look, base)) {
+		keep_known(look, model);
+		return;
+	}
 	watch(look, path);
 	/* By name, so that of two directories with one number it is always the same one. */
 	count = scandir(path, &entries, is_version, alphasort);
@@ -310,12 +367,13 @@ static void add_model(struct look *look, const char *name)
 	snprintf(store->models[store->count++].name, sizeof(store->models[0].name), "%s", name);
 }
 
-static bool is_directory(const char *base, const char *name)
+static bool is_directory(const struct look *look, const char *name)
 {
 	char path[PATH_MAX];
 	struct stat info;
 
-	return snprintf(path, sizeof(path), "%s/%s", base, name) < (int)sizeof(path) &&
+	enter(look);
+	return snprintf(path, sizeof(path), "%s/%s", look->base, name) < (int)sizeof(path) &&
 	       !stat(path, &info) && S_ISDIR(info.st_mode);
 }
 
@@ -338,6 +396,21 @@ static void collect_named(struct look *look)
 		add_model(look, rules->models[i].name);
 }
 
+/* The folders of the repository as it was seen last. */
+static void collect_known(struct look *look, bool answers)
+{
+	const struct fg_repository *repository = look->repository;
+	uint32_t i;
+
+	for (i = 0; i < repository->store.count; i++) {
+		const char *name = repository->store.models[i].name;
+
+		if (answers ? is_directory(look, name)
+			    : same_place(&repository->rules, look->rules, name))
+			add_model(look, name);
+	}
+}
+
 /* The repository's folders; those seen before come before new ones. */
 static void collect_folders(struct look *look)
 {
@@ -346,18 +419,20 @@ static void collect_folders(struct look *look)
 	struct dirent **entries;
 	int i, count;
 
+	if (!go_to(look, base)) {
+		collect_known(look, false);
+		return;
+	}
 	watch(look, base);
 	count = scandir(base, &entries, is_visible, alphasort);
 	note_base(look, base, count < 0 ? -errno : 0);
 	if (count < 0)
 		return;
-	for (i = 0; i < (int)repository->store.count; i++)
-		if (is_directory(base, repository->store.models[i].name))
-			add_model(look, repository->store.models[i].name);
+	collect_known(look, true);
 	for (i = 0; i < count; i++) {
 		const char *name = entries[i]->d_name;
 
-		if (!is_directory(base, name))
+		if (!is_directory(look, name))
 			;
 		else if (fg_repository_valid_model(name))
 			add_model(look, name);
@@ -421,8 +496,11 @@ static uint64_t next_look(const struct fg_repository *repository, uint64_t now_n
 	uint32_t i, k;
 
 	for (i = 0; i < repository->store.count; i++) {
+		const char *base;
+
 		model = &repository->store.models[i];
-		for (k = 0; k < model->count; k++)
+		base = fg_repository_base(&repository->rules, model->name);
+		for (k = 0; base && !is_silent(repository, base) && k < model->count; k++)
 			if (!model->versions[k].complete &&
 			    model->versions[k].since_ns + STABLE_NS < due)
 				due = model->versions[k].since_ns + STABLE_NS;
@@ -482,16 +560,32 @@ bool fg_repository_update(struct fg_repository *repository, const struct fg_rule
 	return true;
 }
 
-bool fg_repository_path(const struct fg_repository *repository, const char *model, uint64_t version,
-			char *path, size_t size)
+bool fg_repository_path(const struct fg_rules *rules, const struct fg_store *store,
+			const char *model, uint64_t version, char *path, size_t size)
 {
-	const struct fg_store_version *found = fg_store_version(&repository->store, model, version);
+	const struct fg_store_version *found = fg_store_version(store, model, version);
 	size_t used;
 
-	if (!found || !model_path(&repository->rules, model, path, size))
+	if (!found || !model_path(rules, model, path, size))
 		return false;
 	used = strlen(path);
 	return snprintf(path + used, size - used, "/%s", found->directory) < (int)(size - used);
+}
+
+void fg_repository_carry(struct fg_store *store, const struct fg_rules *before,
+			 const struct fg_rules *rules)
+{
+	uint32_t i, kept = 0;
+
+	for (i = 0; i < store->count; i++)
+		if (same_place(before, rules, store->models[i].name))
+			store->models[kept++] = store->models[i];
+	memset(&store->models[kept], 0, (store->count - kept) * sizeof(store->models[0]));
+	store->count = kept;
+	for (i = 0; i < rules->model_count && store->count < FG_ROLLOUT_MAX_MODELS; i++)
+		if (!fg_store_find(store, rules->models[i].name))
+			memcpy(store->models[store->count++].name, rules->models[i].name,
+			       sizeof(rules->models[i].name));
 }
 
 int fg_repository_open(struct fg_repository *repository, struct fg_error *error)

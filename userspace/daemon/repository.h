@@ -12,6 +12,8 @@
  * fingerprint.h) have stood still for 200 ms, or were last changed over a second ago. inotify
  * reports changes at once; a look every few seconds finds those that inotify cannot see (network
  * file systems, too few watches).
+ *
+ * A look may hang, where the store does: it is for a process that may (scout.h).
  */
 #ifndef FG_DAEMON_REPOSITORY_H
 #define FG_DAEMON_REPOSITORY_H
@@ -25,6 +27,7 @@
 #define FG_REPOSITORY_MAX_WATCHES 8192
 #define FG_REPOSITORY_MAX_TOLD	  256 /* complaints in the log, each once */
 #define FG_REPOSITORY_MAX_BASES	  (1 + FG_RULES_MAX_MODELS)
+#define FG_REPOSITORY_MAX_SILENT  8
 
 struct fg_repository {
 	int inotify;	  /* readable: call update */
@@ -38,6 +41,13 @@ struct fg_repository {
 	int watches[FG_REPOSITORY_MAX_WATCHES];
 	uint64_t told[FG_REPOSITORY_MAX_TOLD]; /* hashes of what was logged */
 	uint32_t told_count;
+	/* Hashes (fg_repository_place) of bases that do not answer, for the caller to set: they are
+	 * not touched, and what is known of their versions stays. */
+	uint32_t silent_count;
+	uint64_t silent[FG_REPOSITORY_MAX_SILENT];
+	/* Called before each directory that is looked at, with its base. NULL: not. */
+	void (*enter)(void *context, const char *base);
+	void *context;
 	struct fg_rules rules; /* of the last look */
 	struct fg_store store; /* what is there; read-only for callers, but `complete` may be set */
 	struct fg_store scratch;
@@ -60,9 +70,21 @@ void fg_repository_close(struct fg_repository *repository);
 bool fg_repository_update(struct fg_repository *repository, const struct fg_rules *rules,
 			  const struct fg_rollout *rollout, uint64_t now_ns);
 
-/* The directory of a version that is in the store. False when it is not, or does not fit. */
-bool fg_repository_path(const struct fg_repository *repository, const char *model, uint64_t version,
-			char *path, size_t size);
+/* The directory of a version in `store`, which was looked at under `rules`. False when it is not
+ * there, or does not fit. */
+bool fg_repository_path(const struct fg_rules *rules, const struct fg_store *store,
+			const char *model, uint64_t version, char *path, size_t size);
+/* The base that a model lies in: its own path, or rules->repository. NULL: the rules do not know
+ * it. */
+const char *fg_repository_base(const struct fg_rules *rules, const char *model);
+uint64_t fg_repository_place(const char *base);
+
+/*
+ * What a store that was looked at under other rules, `before`, says under `rules` before anybody
+ * looked: models that lie where they lay have the same versions, others none yet. In place.
+ */
+void fg_repository_carry(struct fg_store *store, const struct fg_rules *before,
+			 const struct fg_rules *rules);
 
 /* 1 .. 2^63-1 for a version's directory name, 0 for any other name. */
 uint64_t fg_repository_parse_version(const char *name);

@@ -197,6 +197,23 @@ static json_t *await_live(struct fg_control *control, struct fg_admin_request *r
 	return reply;
 }
 
+/* It would have to be packed, from a store that does not answer: whoever asks learns that now, and
+ * is not surprised by a flip in an hour. */
+static json_t *out_of_reach(const struct fg_control *control,
+			    const struct fg_admin_request *request)
+{
+	const char *base = fg_repository_base(&control->repository.rules, request->model);
+
+	if (!base || !fg_scout_silent(&control->scout, base) ||
+	    fg_wanted_holder(fg_rollout_current(&control->state->rollout), request->model,
+			     request->version))
+		return NULL;
+	return fg_admin_error("failed",
+			      "no worker holds version %" PRIu64
+			      " of %s any more, and %s does not answer: its file system hangs",
+			      request->version, request->model, base);
+}
+
 static json_t *go_live(struct fg_control *control, struct fg_admin_request *request,
 		       uint64_t now_ns)
 {
@@ -226,10 +243,12 @@ static json_t *promote(struct fg_control *control, struct fg_admin_request *requ
 	int code = fg_wanted_promote(&control->next, &control->repository.store,
 				     fg_control_rules(control, &control->next), request->model,
 				     request->version);
+	json_t *error;
 
 	if (code)
 		return fg_verb_refused(control, request, code);
-	return go_live(control, request, now_ns);
+	error = out_of_reach(control, request);
+	return error ? error : go_live(control, request, now_ns);
 }
 
 json_t *fg_verb_aborting(const struct fg_control *control, const struct fg_rollout *rollout,
@@ -269,6 +288,7 @@ static json_t *roll_back(struct fg_control *control, struct fg_admin_request *re
 	/* Not those on trial, which a rollback ends. */
 	const struct fg_rules *rules = &control->state->rules[control->next.rules];
 	struct fg_rollout *next = &control->next;
+	json_t *error;
 	int code;
 
 	request->aborts = is_canary(next, request);
@@ -295,7 +315,8 @@ static json_t *roll_back(struct fg_control *control, struct fg_admin_request *re
 				      place(control, request->model));
 	if (code)
 		return nothing_before(control, request);
-	return go_live(control, request, now_ns);
+	error = out_of_reach(control, request);
+	return error ? error : go_live(control, request, now_ns);
 }
 
 static json_t *await_back(struct fg_control *control, struct fg_admin_request *request,

@@ -51,7 +51,7 @@ static json_t *await_reload(struct fg_control *control, struct fg_admin_request 
 
 static json_t *reload(struct fg_control *control, struct fg_admin_request *request, uint64_t now_ns)
 {
-	if (fg_control_reload_ask(control, &request->serial, now_ns))
+	if (fg_control_reload_ask(control, &request->serial))
 		return fg_verb_busy(&control->next);
 	control->spoken = true;
 	control->next = *fg_rollout_current(&control->state->rollout);

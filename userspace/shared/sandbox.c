@@ -170,6 +170,19 @@ static const int worker_calls[] = {
 	SCMP_SYS(sched_setaffinity),
 };
 
+static const int scout_calls[] = {
+	SCMP_SYS(newfstatat),
+	SCMP_SYS(getdents64),
+	SCMP_SYS(readlink), /* realpath() */
+	SCMP_SYS(readlinkat),
+	SCMP_SYS(inotify_add_watch),
+	SCMP_SYS(inotify_rm_watch),
+	SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
+	SCMP_SYS(sendto),
+	SCMP_SYS(recvfrom),
+};
+
 static int allow_all(scmp_filter_ctx filter, const int *calls, size_t count)
 {
 	int result = 0;
@@ -223,7 +236,11 @@ static int add_profile(scmp_filter_ctx filter, enum fg_sandbox_profile profile)
 		return result ? result : allow_all(filter, worker_calls, COUNT(worker_calls));
 	}
 	result = allow_masked(filter, SCMP_SYS(openat), 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY);
-	return result ? result : allow_all(filter, packer_calls, COUNT(packer_calls));
+	if (result)
+		return result;
+	if (profile == FG_SANDBOX_SCOUT)
+		return allow_all(filter, scout_calls, COUNT(scout_calls));
+	return allow_all(filter, packer_calls, COUNT(packer_calls));
 }
 
 int fg_sandbox_seccomp(enum fg_sandbox_profile profile, struct fg_error *error)

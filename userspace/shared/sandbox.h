@@ -1,6 +1,6 @@
 /*
- * sandbox.h: giving up rights before hostile bytes are touched. Used by flipgate-pack and by
- * workers; each process calls these in this order, once, single-threaded:
+ * sandbox.h: giving up rights before hostile bytes are touched. Used by flipgate-pack by
+ * workers and by the scout; each process calls these in this order, once, single-threaded:
  *
  *   fg_sandbox_drop            user, capabilities, no new privileges
  *   fg_sandbox_landlock_read   (packer) file system: one directory, read-only
@@ -38,6 +38,8 @@ enum fg_sandbox_profile {
 	 * socket, ring, process.
 	 */
 	FG_SANDBOX_WORKER,
+	/* Opens files for reading, lists and watches directories; its socket. */
+	FG_SANDBOX_SCOUT,
 };
 
 /*

@@ -10,8 +10,10 @@
  *   boot            keeper    facts of this start: mode, interface, pids
  *   plans[]         keeper    packed plans and why one failed (the memfds are the keeper's)
  *   rollout         control   generations, wanted versions: the whole state of sched/rollout
- *   rules[]         control   the configuration of models: rollout says which one is in force
+ *   rules[]         control   the configuration of models: rollout says which one is in force. The
+ *                             keeper writes the first, before there is a control
  *   control         control   what else the next control process must find
+ *   known           control   what the scout found last (userspace/daemon/scout.h)
  *   slots[].post    keeper    pid and exit of the slot's worker, the MTU it sends by
  *   slots[].order   control   what the worker is told
  *   slots[].watch   control   which model it watches, for a canary or a shadow
@@ -29,6 +31,7 @@
 #include "sched/distribution.h"
 #include "sched/rollout.h"
 #include "userspace/protocol/wire.h"
+#include "userspace/shared/findings.h"
 
 #define FG_STATE_MAX_PLANS FG_ROLLOUT_MAX_PLANS
 #define FG_NAME_BYTES	   FG_ROLLOUT_NAME_BYTES
@@ -166,11 +169,15 @@ _Static_assert(FG_ROLLOUT_ERROR_BYTES >= FG_ERROR_BYTES, "a reason is kept whole
 struct fg_state_control {
 	_Atomic uint64_t heartbeat_ns; /* once in each round of its loop, and twice a second */
 	_Atomic uint32_t in_charge;    /* the one of boot.control_starts that has taken over */
-	_Atomic uint32_t rules_read;   /* 1: rules[] were filled, by the first one */
 	_Atomic uint32_t reloads_done; /* of boot.reloads: those that were acted on */
 	uint32_t upgrades_told;	       /* of boot.upgrades: those that the audit log tells of */
 	uint64_t config_hash;	       /* of the models' configuration as it was read last */
 	_Atomic uint64_t audit_lost;   /* lines that could not be written */
+};
+
+struct fg_state_known {
+	_Atomic uint32_t valid; /* 0: nothing is known yet, or it is being written */
+	struct fg_findings findings;
 };
 
 struct fg_state {
@@ -179,6 +186,7 @@ struct fg_state {
 	struct fg_rollout_record rollout; /* fg_rollout_current() is what counts */
 	struct fg_rules rules[2];
 	struct fg_state_control control;
+	struct fg_state_known known;
 	struct fg_state_slot slots[FG_MAX_SLOTS];
 };
 
