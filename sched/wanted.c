@@ -295,8 +295,12 @@ static uint32_t add(const struct lister *lister, uint32_t model, uint64_t versio
 		known |= wanted->items[i].version == version;
 		count++;
 	}
-	if (known || wanted->count == FG_ROLLOUT_MAX_MODELS)
+	if (known)
 		return count;
+	if (wanted->count == FG_ROLLOUT_MAX_MODELS) {
+		wanted->left_out[model]++;
+		return count;
+	}
 	wanted->items[wanted->count++] = (struct fg_wanted_item){model, is_default, version};
 	return count + 1;
 }
@@ -363,9 +367,9 @@ static void add_beside(const struct lister *lister, uint32_t index)
 	}
 	if (rule->policy == FG_RULES_LATEST)
 		add_newest(lister, index, rule->count);
-	else if (rule->policy == FG_RULES_ALL)
-		add_newest(lister, index, FG_ROLLOUT_MAX_MODELS);
 	add_labelled(lister, index, rule);
+	if (rule->policy == FG_RULES_ALL)
+		add_newest(lister, index, UINT32_MAX);
 }
 
 void fg_wanted_all(const struct fg_rollout *rollout, const struct fg_store *store,
@@ -376,7 +380,7 @@ void fg_wanted_all(const struct fg_rollout *rollout, const struct fg_store *stor
 	uint64_t version;
 	uint32_t i, defaults;
 
-	wanted->count = 0;
+	memset(wanted, 0, sizeof(*wanted));
 	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++) {
 		if (!rollout->models[i].name[0])
 			continue;

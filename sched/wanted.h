@@ -71,9 +71,10 @@ struct fg_wanted_item {
 struct fg_wanted {
 	uint32_t count;
 	struct fg_wanted_item items[FG_ROLLOUT_MAX_MODELS];
+	uint32_t left_out[FG_ROLLOUT_MAX_MODELS]; /* versions of rollout->models[i] without room */
 };
 
-/* First the default of each model, then the others, as far as there is room. */
+/* First the default of each model, then what is named, then all others, as far as there is room. */
 void fg_wanted_all(const struct fg_rollout *rollout, const struct fg_store *store,
 		   const struct fg_rules *rules, struct fg_wanted *wanted);
 /* Is that version of the model among them? */

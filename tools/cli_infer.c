@@ -6,9 +6,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tools/cli_control.h"
 #include "tools/cli_matrix.h"
 #include "tools/cli_ports.h"
 #include "tools/cli_table.h"
+#include "tools/cli_why.h"
 #include "tools/flipgate.h"
 #include "userspace/protocol/wire.h"
 
@@ -36,6 +38,8 @@ static const char help[] =
 	"  --deadline US    the server refuses when it cannot answer within this\n"
 	"  --timeout MS     for each request, retries included; default 1000\n"
 	"  --retries N      send again so often, waiting longer each time; default 2\n"
+	"  --socket PATH    control socket that is asked why, when the gateway is on this host\n"
+	"                   and does not answer; default " FG_CLI_SOCKET "\n"
 	"  --output FORMAT  text (default) or json\n"
 	"\n"
 	"Examples:\n"
@@ -44,7 +48,7 @@ static const char help[] =
 	"  echo 5.1,3.5,1.4,0.2 | flipgate infer localhost:9000 iris --input - --output json\n";
 
 struct infer {
-	const char *address, *input;
+	const char *address, *input, *socket;
 	enum fg_csv_header header;
 	struct fg_client_request request; /* model, version, label, affinity, dtype, deadline */
 	struct fg_client_options options;
@@ -120,6 +124,7 @@ static int parse(const struct fg_cli_verb *verb, int argc, char **argv, struct i
 		{"deadline", required_argument, NULL, 'D'},
 		{"timeout", required_argument, NULL, 't'},
 		{"retries", required_argument, NULL, 'R'},
+		{"socket", required_argument, NULL, 's'},
 		FG_CLI_OPTIONS,
 	};
 	int option, code = 0;
@@ -127,6 +132,8 @@ static int parse(const struct fg_cli_verb *verb, int argc, char **argv, struct i
 	while (!code && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == 'i') {
 			infer->input = optarg;
+		} else if (option == 's') {
+			infer->socket = optarg;
 		} else if (option == 'l') {
 			infer->request.label = optarg;
 		} else if (option == 'H') {
@@ -252,6 +259,7 @@ static int ask(struct infer *infer, struct fg_client *client)
 	float *out = malloc(MAX_FLOATS * sizeof(*out));
 	struct fg_client_error error;
 	struct fg_client_reply reply;
+	char why[FG_CLI_WHY_BYTES];
 	int code = out ? 0 : fg_cli_fail(FG_CLI_BAD_DATA, "out of memory");
 
 	for (size_t row = infer->first; row < infer->last && !code; row += reply.rows) {
@@ -264,7 +272,10 @@ static int ask(struct infer *infer, struct fg_client *client)
 		failed = fg_client_infer(client, &infer->request, out, MAX_FLOATS, &reply, &error);
 		if (failed)
 			code = fg_cli_fail(fg_cli_exit_of(failed), "rows %zu to %zu: %s", row,
-					   row + infer->request.rows - 1, error.text);
+					   row + infer->request.rows - 1,
+					   fg_cli_why(infer->socket, infer->address,
+						      infer->request.model, failed, error.text, why,
+						      sizeof(why)));
 		else if (infer->cols && reply.cols != infer->cols)
 			code = fg_cli_fail(FG_CLI_REFUSED,
 					   "rows %zu to %zu: version %llu answers with %u columns, "
@@ -421,6 +432,7 @@ static int run(const struct fg_cli_verb *verb, int argc, char **argv)
 		.request.dtype = FG_CLIENT_F32,
 		.options.retries = 2,
 		.last = SIZE_MAX,
+		.socket = FG_CLI_SOCKET,
 	};
 	struct fg_client_error error;
 	struct fg_client *client = NULL;

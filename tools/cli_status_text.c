@@ -72,7 +72,7 @@ static void print_memory(const json_t *memory, FILE *out)
 static void print_service(const json_t *reply, FILE *out)
 {
 	bool ready = json_is_true(json_object_get(reply, "ready"));
-	char listen[256], up[16], idle[16];
+	char listen[256], up[16], idle[16], why[1280];
 
 	join(json_object_get(reply, "listen"), listen, sizeof(listen));
 	fprintf(out, "%sflipgate %s%s  service %s  %s%s%s  up %s\n", fg_cli_style(FG_CLI_BOLD),
@@ -81,6 +81,10 @@ static void print_service(const json_t *reply, FILE *out)
 		fg_cli_style(ready ? FG_CLI_GREEN : FG_CLI_YELLOW), ready ? "ready" : "not ready",
 		fg_cli_style(FG_CLI_PLAIN),
 		fg_cli_duration(up, fg_cli_number_of(reply, "uptime_s")));
+	if (*fg_cli_text_of(reply, "not_ready"))
+		fprintf(out, "  %snot ready: %s%s\n", fg_cli_style(FG_CLI_YELLOW),
+			fg_cli_printable(why, sizeof(why), fg_cli_text_of(reply, "not_ready")),
+			fg_cli_style(FG_CLI_PLAIN));
 	fprintf(out, "  listens on %s, ", listen);
 	join(json_object_get(reply, "listen_tcp"), listen, sizeof(listen));
 	if (*listen)
@@ -301,6 +305,26 @@ static void print_models(const json_t *reply, FILE *out)
 	fg_cli_table_print(&table, out);
 }
 
+/* What is not served though it may have been meant to be. */
+static void print_remarks(const json_t *reply, FILE *out)
+{
+	const json_t *remarks = json_object_get(json_object_get(reply, "store"), "remarks"), *one;
+	char path[640], reason[256];
+	size_t i;
+
+	if (json_array_size(remarks))
+		heading(out, "Not served");
+	json_array_foreach((json_t *)remarks, i, one)
+	{
+		fprintf(out, "  %s: %s",
+			fg_cli_printable(path, sizeof(path), fg_cli_text_of(one, "path")),
+			fg_cli_printable(reason, sizeof(reason), fg_cli_text_of(one, "reason")));
+		if (fg_cli_integer_of(one, "more"))
+			fprintf(out, " (and %lld more like it)", fg_cli_integer_of(one, "more"));
+		fputc('\n', out);
+	}
+}
+
 static void print_counters(const json_t *reply, FILE *out)
 {
 	static const char *const names[] = {"counter", ">value", NULL};
@@ -429,6 +453,7 @@ void fg_cli_status_print(const json_t *reply, const json_t *before, double apart
 	print_workers(reply, before, apart_s, out);
 	print_refusals(reply, out);
 	print_models(reply, out);
+	print_remarks(reply, out);
 	print_flips(reply, out);
 	print_counters(reply, out);
 }

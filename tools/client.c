@@ -385,8 +385,8 @@ static int no_answer(struct call *call, int code)
 
 	if (code == -ETIMEDOUT)
 		return fg_client_fail(call->error, code,
-				      "no answer from %s within %u ms (asked %u times): is "
-				      "flipgated listening there?",
+				      "no answer from %s within %u ms (asked %u times): does "
+				      "flipgated listen there, and is it ready (flipgate status)?",
 				      client->name, client->options.timeout_ms,
 				      call->reply->attempts);
 	if (code == -EPROTO)

@@ -51,7 +51,9 @@ static const char full[] =
 	"\"reload\":{\"serial\":4,\"accepted\":3,\"active\":false,\"error\":\"line 7: "
 	"\\u001b[2Jx\"},"
 	"\"audit\":{\"path\":\"/var/log/audit\",\"lost\":2},"
-	"\"store\":{\"silent\":[{\"path\":\"/srv/models\",\"since_s\":95.0}]},"
+	"\"store\":{\"silent\":[{\"path\":\"/srv/models\",\"since_s\":95.0}],\"remarks\":["
+	"{\"model\":\"x\",\"version\":0,\"path\":\"/srv/models/x/v1\",\"reason\":\"is no version\","
+	"\"more\":2}]},\"not_ready\":\"its workers are starting\","
 	"\"workers\":[{\"slot\":0,\"pid\":100,\"cpu\":1,\"generation\":7,\"phase\":\"ready\","
 	"\"order\":\"serve\",\"requests\":90000,\"replies\":89990,\"rows\":90000,"
 	"\"batches\":45000,\"own_bytes\":1048576,\"sleeps\":0,\"deaths\":0,"
@@ -117,6 +119,8 @@ static void shows_what_needs_somebody(void **state)
 	assert_contains(shown, "the last reload was refused: line 7: ?[2Jx");
 	assert_contains(shown, "audit log /var/log/audit: 2 lines could not be written");
 	assert_contains(shown, "/srv/models does not answer for 95.0 s");
+	assert_contains(shown, "/srv/models/x/v1: is no version (and 2 more like it)");
+	assert_contains(shown, "not ready: its workers are starting");
 	assert_contains(shown, "refused: deadline 10");
 	assert_contains(shown, "restarts: 1");
 	assert_null(strchr(shown, '\033'));

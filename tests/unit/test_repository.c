@@ -66,6 +66,128 @@ static void test_what_counts(void **state)
 		fg_repository_path(&repository->rules, &repository->store, "digits", 2, path, 20));
 }
 
+/* What is said of `name` in the repository; NULL: nothing. */
+static const struct fg_remark *remark_on(const char *name)
+{
+	char path[256];
+	uint32_t i;
+
+	path_of(path, sizeof(path), name);
+	for (i = 0; i < repository->remarks.count; i++)
+		if (!strcmp(repository->remarks.list[i].path, path))
+			return &repository->remarks.list[i];
+	return NULL;
+}
+
+static void assert_remark(const char *name, const char *model, uint64_t version, const char *part)
+{
+	const struct fg_remark *remark = remark_on(name);
+
+	if (!remark || !strstr(remark->reason, part))
+		fail_msg("%s: %s", name, remark ? remark->reason : "no remark");
+	assert_string_equal(remark->model, model);
+	assert_int_equal(remark->version, version);
+	assert_ptr_equal(fg_remarks_find(&repository->remarks, model, version), remark);
+}
+
+static void test_what_does_not_count_gets_a_remark(void **state)
+{
+	char path[256];
+
+	(void)state;
+	make_version("good", "1");
+	make_version("good", "3.tmp");
+	make_version("good", ".4");
+	make_file("good/README.txt", "nobody takes that for a model");
+	watch(20);
+	assert_int_equal(repository->remarks.count, 0);
+	make_version("named", "v1");
+	make_version("dotted", "0.1");
+	make_version("dated", "2024-01-31");
+	make_dir("flat");
+	make_file("flat/model.onnx", "some bytes");
+	make_version("huge", "9223372036854775808");
+	make_version("two", "7");
+	make_version("two", "07");
+	make_dir("hollow");
+	make_dir("hollow/1");
+	make_dir("other");
+	make_dir("other/1");
+	make_file("other/1/fraud.onnx", "some bytes");
+	make_dir("saved");
+	make_dir("saved/1");
+	make_file("saved/1/saved_model.pb", "some bytes");
+	make_dir("linked");
+	path_of(path, sizeof(path), "linked/5");
+	assert_int_equal(symlink("nowhere", path), 0);
+	make_dir("bare");
+	make_dir("bad name");
+	make_file("model.h5", "some bytes");
+	watch(50);
+	assert_remark("named/v1", "named", 0, "\"v1\" is no version");
+	assert_remark("dotted/0.1", "dotted", 0, "rename it");
+	assert_remark("dated/2024-01-31", "dated", 0, "rename it");
+	assert_remark("flat/model.onnx", "flat", 0, "/flat/1/model.onnx");
+	assert_remark("huge/9223372036854775808", "huge", 0, "1 to 2^63-1");
+	assert_remark("two/7", "two", 7, "the same version number");
+	assert_remark("hollow/1", "hollow", 1, "is empty");
+	assert_remark("other/1", "other", 1, "holds fraud.onnx, but no model");
+	assert_remark("saved/1", "saved", 1, "SavedModel");
+	assert_remark("linked/5", "linked", 5, "not there");
+	assert_remark("bare", "bare", 0, "holds no version");
+	assert_non_null(strstr(remark_on("bad name")->reason, "model names are"));
+	assert_non_null(strstr(remark_on("model.h5")->reason, "REPOSITORY/MODEL/VERSION/model.h5"));
+	assert_int_equal(repository->remarks.count, 13);
+	/* What was mended has none. */
+	make_file("hollow/1/model.onnx", "some bytes");
+	remove_tree("bare");
+	watch(50);
+	assert_null(remark_on("hollow/1"));
+	assert_int_equal(repository->remarks.count, 11);
+}
+
+/* Many of a kind are one line, and their number is bounded. */
+static void test_remarks_are_few(void **state)
+{
+	char text[FG_REMARK_TEXT_BYTES], name[32];
+	int i;
+
+	(void)state;
+	make_dir("many");
+	for (i = 1; i <= 100; i++) {
+		snprintf(name, sizeof(name), "many/%d", i);
+		make_dir(name);
+	}
+	watch(20);
+	assert_int_equal(repository->remarks.count, 1);
+	assert_non_null(
+		strstr(fg_remark_text(&repository->remarks.list[0], text),
+		       "is empty: put model.onnx, model.h5 or model.keras there (and 99 more "
+		       "like it)"));
+	for (i = 1; i <= 100; i++) {
+		snprintf(name, sizeof(name), "a name %d", i);
+		make_dir(name);
+		snprintf(name, sizeof(name), "model%d", i);
+		make_dir(name);
+	}
+	watch(20);
+	assert_in_range(repository->remarks.count, 2, FG_REMARKS_MAX);
+}
+
+static void test_the_folder_of_one_model(void **state)
+{
+	(void)state;
+	make_dir("1");
+	make_file("1/model.onnx", "some bytes");
+	make_dir("2");
+	make_file("2/model.onnx", "some bytes");
+	watch(20);
+	assert_int_equal(repository->remarks.count, 1);
+	assert_string_equal(repository->remarks.list[0].path, base);
+	assert_non_null(
+		strstr(repository->remarks.list[0].reason, "give the folder above it, /tmp"));
+}
+
 static void test_sorted_by_number(void **state)
 {
 	const struct fg_store_model *model;
@@ -376,6 +498,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
 		ON_DISK(test_what_counts),
+		ON_DISK(test_what_does_not_count_gets_a_remark),
+		ON_DISK(test_remarks_are_few),
+		ON_DISK(test_the_folder_of_one_model),
 		ON_DISK(test_sorted_by_number),
 		ON_DISK(test_two_names_for_one_number),
 		ON_DISK(test_new_version_is_noticed_at_once),

@@ -77,6 +77,12 @@ static void test_findings(void **state)
 	REFUSED(CHECK, digits->count, FG_STORE_MAX_VERSIONS + 1);
 	REFUSED(CHECK, digits->count, 4); /* one that is 0 */
 	REFUSED(CHECK, digits->name[1], '/');
+	REFUSED(CHECK, found->remarks.count, FG_REMARKS_MAX + 1);
+	found->remarks.count = 2;
+	REFUSED(CHECK, found->remarks.list[1].model[0], '/');
+	memset(found->remarks.list[0].reason, 'x', sizeof(found->remarks.list[0].reason));
+	assert_false(CHECK);
+	memset(&found->remarks, 0, sizeof(found->remarks));
 	REFUSED(CHECK, digits->versions[1].version, 3); /* not upward, and not what its name says */
 	REFUSED(CHECK, digits->versions[1].directory[0], '/');
 	REFUSED(CHECK, digits->versions[1].directory[2], '1');

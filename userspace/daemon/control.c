@@ -149,6 +149,16 @@ static void look_at_repository(struct fg_control *control, uint64_t now_ns)
 	remember(control);
 }
 
+static void remark(struct fg_control *control, uint64_t now_ns)
+{
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
+	const struct fg_findings *known = &control->repository;
+
+	control->remarks = known->remarks;
+	fg_remarks_on_rollout(&control->remarks, rollout, &known->store, &known->rules);
+	fg_remarks_tell(&control->told, &control->remarks, now_ns);
+}
+
 /*
  * Everything is looked at in each round; what woke it up does not matter. Clients are looked after
  * once more after the step, so that a promote that ends with it is answered at once; what they say
@@ -165,6 +175,7 @@ static uint64_t round_once(struct fg_control *control)
 	due_ns = fg_control_reconcile(control);
 	now_ns = fg_clock_ns();
 	due_ns += now_ns;
+	remark(control, now_ns);
 	admin_ns = fg_admin_update(&control->admin, now_ns);
 	fg_audit_flush(&control->audit);
 	if (control->spoken)

@@ -10,7 +10,9 @@
  *   verbs.c            what an operator may ask: the table, promote and rollback
  *   verbs_rollout.c    canaries and shadows
  *   verbs_service.c    reload, history, upgrade
- *   report.c           the status reply; report_rollout.c its part on canary, shadow, reload
+ *   report.c           the status reply; report_rollout.c its part on canary, shadow, reload;
+ *                      report_store.c on the store, and on why nothing serves
+ *   remarks.h          what is not served, and why
  *   admin.h            the control socket: clients and lines
  *   audit.h            who changed what
  *   scout.h            its child, which looks at the operator's files: the models' configuration
@@ -34,6 +36,7 @@
 #include "userspace/daemon/admin.h"
 #include "userspace/daemon/audit.h"
 #include "userspace/daemon/config.h"
+#include "userspace/daemon/remarks.h"
 #include "userspace/daemon/scout.h"
 #include "userspace/daemon/served.h"
 #include "userspace/daemon/steering.h"
@@ -94,8 +97,10 @@ struct fg_control {
 	struct fg_control_reload reload;
 	struct fg_scout scout;
 	struct fg_findings
-		repository; /* what is known of the store under the rules that count now */
-	bool carried;	    /* ... which was not looked at under these yet */
+		repository;	   /* what is known of the store under the rules that count now */
+	struct fg_remarks remarks; /* on the store and on the rollout, of this round */
+	struct fg_remarks_told told;
+	bool carried; /* ... which was not looked at under these yet */
 	struct fg_served served;
 	struct fg_admin admin;
 	struct fg_audit audit;
@@ -169,6 +174,13 @@ extern const struct fg_admin_ops fg_control_verbs;
 json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_t now_ns);
 /* Its part on models: [{"model","live","wanted","versions":[{"version","state",...}]}]. */
 json_t *fg_control_report_models(const struct fg_control *control, uint32_t versions);
+
+/* ---- report_store.c ---- */
+
+/* {"silent":[{"path","since_s"}],"remarks":[{"model","version","path","reason","more"}]} */
+json_t *fg_control_report_store(const struct fg_control *control, uint64_t now_ns);
+/* Why it is not ready, one line; "" when it is. */
+json_t *fg_control_report_waiting(const struct fg_control *control);
 
 /* ---- report_rollout.c ---- */
 

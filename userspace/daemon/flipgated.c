@@ -7,6 +7,7 @@
 #include "userspace/daemon/config.h"
 #include "userspace/daemon/keeper.h"
 #include "userspace/daemon/models_config.h"
+#include "userspace/daemon/remarks.h"
 #include "userspace/daemon/takeover.h"
 #include "userspace/shared/log.h"
 
@@ -40,7 +41,10 @@ int main(int argc, char **argv)
 	}
 	if (config.check_only) {
 		puts("the configuration is good");
-		return 0;
+		if (!fg_remarks_check(&rules, &error))
+			return 0;
+		fprintf(stderr, "flipgated: %s\n", error.text);
+		return EXIT_CONFIG;
 	}
 	if (geteuid()) {
 		fprintf(stderr,

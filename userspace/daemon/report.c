@@ -415,21 +415,6 @@ static json_t *report_service(const struct fg_control *control, uint64_t now_ns)
 		(json_int_t)atomic_load(&boot->control_restarts));
 }
 
-/* What of the operator's files does not answer. */
-static json_t *report_store(const struct fg_control *control, uint64_t now_ns)
-{
-	json_t *silent = json_array();
-	const char *place;
-	uint64_t since_ns;
-	uint32_t i;
-
-	for (i = 0; (place = fg_scout_place(&control->scout, i, &since_ns)); i++)
-		json_array_append_new(silent,
-				      json_pack("{s:o,s:f}", "path", fg_control_report_text(place),
-						"since_s", seconds(since_ns, now_ns)));
-	return json_pack("{s:o}", "silent", silent);
-}
-
 json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_t now_ns)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
@@ -442,7 +427,8 @@ json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_
 		{"generations", report_generations(control, rollout, now_ns)},
 		{"workers", report_workers(control->state, !versions)},
 		{"models", fg_control_report_models(control, versions)},
-		{"store", report_store(control, now_ns)},
+		{"not_ready", fg_control_report_waiting(control)},
+		{"store", fg_control_report_store(control, now_ns)},
 		{"canary", fg_control_report_canary(control, now_ns)},
 		{"shadow", fg_control_report_shadow(control)},
 		{"reload", fg_control_report_reload(&rollout->trial)},

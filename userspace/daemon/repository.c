@@ -12,8 +12,8 @@
 #include <xxhash.h>
 #include "userspace/daemon/fingerprint.h"
 #include "userspace/daemon/repository.h"
+#include "userspace/daemon/repository_remarks.h"
 #include "userspace/protocol/wire.h"
-#include "userspace/shared/log.h"
 
 #define STABLE_NS 200000000ull	/* a fingerprint stands still that long: complete */
 #define OLD_NS	  1000000000ull /* files last changed before that: complete at first sight */
@@ -30,6 +30,7 @@ struct look {
 	const struct fg_rules *rules;
 	const struct fg_rollout *rollout;
 	const char *base; /* that is being looked at */
+	struct fg_remarks *remarks;
 	uint64_t now_ns;  /* CLOCK_MONOTONIC */
 	uint64_t wall_ns; /* CLOCK_REALTIME, as in file times */
 	uint32_t failing_count;
@@ -63,31 +64,6 @@ bool fg_repository_valid_model(const char *name)
 	return length && length < FG_ROLLOUT_NAME_BYTES && name[0] != '.' &&
 	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") ==
 		       length;
-}
-
-/* True the first time. When very much is wrong, the rest of it is not told. */
-static bool tell_once(struct fg_repository *repository, const char *name, const char *what)
-{
-	uint64_t hash = XXH64(name, strlen(name), XXH64(what, strlen(what), 0));
-	uint32_t i;
-
-	for (i = 0; i < repository->told_count; i++)
-		if (repository->told[i] == hash)
-			return false;
-	if (repository->told_count == FG_REPOSITORY_MAX_TOLD)
-		return false;
-	repository->told[repository->told_count++] = hash;
-	return true;
-}
-
-static void refuse(struct fg_repository *repository, const char *model, const char *name,
-		   const char *why)
-{
-	char path[2 * NAME_MAX + 2];
-
-	snprintf(path, sizeof(path), "%s%s%s", model, model[0] && name[0] ? "/" : "", name);
-	if (tell_once(repository, path, why))
-		fg_log(FG_LOG_WARN, "repository.ignored name=\"%s\" reason=\"%s\"", path, why);
 }
 
 /* ---- places ---- */
@@ -144,22 +120,23 @@ static bool contains(const uint64_t *hashes, uint32_t count, uint64_t hash)
 	return false;
 }
 
-/* A base was read, or not (-errno): only what changed is logged. */
-static void note_base(struct look *look, const char *path, int code)
+/* What a remark is on. */
+static struct fg_remarks_on on(const struct look *look, const char *model, uint64_t version)
 {
-	const struct fg_repository *repository = look->repository;
-	const uint64_t hash = fg_repository_place(path);
-	const bool was = contains(repository->failing, repository->failing_count, hash);
+	return (struct fg_remarks_on){look->remarks, look->base, model, version};
+}
 
-	if (contains(look->failing, look->failing_count, hash))
-		return; /* two models share it */
-	if (code)
+/* A base that cannot be read; of one model, or of all of them (""). */
+static void note_trouble(struct look *look, const char *model, int code)
+{
+	const struct fg_remarks_on its = on(look, model, 0);
+	const uint64_t hash = fg_repository_place(look->base);
+
+	fg_remarks_say(&its, look->base, "%s: %s", strerror(-code),
+		       code == -ENOENT ? "make it, or change the configuration"
+				       : "let flipgated read it");
+	if (!contains(look->failing, look->failing_count, hash)) /* two models may share it */
 		look->failing[look->failing_count++] = hash;
-	if (code && !was)
-		fg_log(FG_LOG_WARN, "repository.trouble path=\"%s\" reason=\"%s\"", path,
-		       strerror(-code));
-	else if (!code && was)
-		fg_log(FG_LOG_INFO, "repository.well path=\"%s\"", path);
 }
 
 static bool is_silent(const struct fg_repository *repository, const char *base)
@@ -231,16 +208,19 @@ static bool is_named(const struct fg_rules_model *rules, uint64_t version)
 
 /* Makes room for `version` where there is none. The newest stay, and those that the rules name,
  * which are far fewer than there is room for. False: `version` itself is the one to go. */
-static bool make_room(struct look *look, struct fg_store_model *model, uint64_t version)
+static bool make_room(struct look *look, struct fg_store_model *model, const char *base,
+		      uint64_t version)
 {
 	const struct fg_rules_model *rules = fg_rules_find(look->rules, model->name);
+	const struct fg_remarks_on its = on(look, model->name, 0);
 	uint32_t at = 0;
 
 	if (model->count < FG_STORE_MAX_VERSIONS)
 		return true;
-	refuse(look->repository, model->name, "",
-	       "more versions than are looked at: only the newest 64, and those that the "
-	       "configuration names, count");
+	fg_remarks_say(&its, base,
+		       "more versions than are looked at: only the newest %d, and those that the "
+		       "configuration names, count: remove old ones",
+		       FG_STORE_MAX_VERSIONS);
 	while (at + 1 < model->count && is_named(rules, model->versions[at].version))
 		at++;
 	if (version < model->versions[at].version && !is_named(rules, version))
@@ -252,12 +232,12 @@ static bool make_room(struct look *look, struct fg_store_model *model, uint64_t 
 }
 
 /* Inserts by version. */
-static void insert(struct look *look, struct fg_store_model *model,
+static void insert(struct look *look, struct fg_store_model *model, const char *base,
 		   const struct fg_store_version *version)
 {
 	uint32_t at = 0;
 
-	if (!make_room(look, model, version->version))
+	if (!make_room(look, model, base, version->version))
 		return;
 	while (at < model->count && model->versions[at].version < version->version)
 		at++;
@@ -271,36 +251,43 @@ static void look_at_version(struct look *look, struct fg_store_model *model, con
 			    const char *name)
 {
 	struct fg_store_version version = {.version = fg_repository_parse_version(name)};
+	const struct fg_remarks_on its = on(look, model->name, version.version);
 	struct fg_fingerprint print;
 	char path[PATH_MAX];
 	uint32_t i;
 
+	if (snprintf(path, sizeof(path), "%s/%s", base, name) >= (int)sizeof(path))
+		return;
 	if (!version.version) {
 		if (strspn(name, "0123456789") == strlen(name))
-			refuse(look->repository, model->name, name,
-			       "versions are numbers from 1 to 2^63-1");
+			fg_remarks_say(&its, path,
+				       "versions are numbers from 1 to 2^63-1: rename "
+				       "it");
+		else
+			fg_remarks_no_name(&its, base, name);
 		return;
 	}
 	for (i = 0; i < model->count; i++)
 		if (model->versions[i].version == version.version) {
-			refuse(look->repository, model->name, name,
-			       "another directory has the same version number");
+			fg_remarks_say(&its, path,
+				       "another directory has the same version number: "
+				       "remove one of them");
 			return;
 		}
-	if (snprintf(path, sizeof(path), "%s/%s", base, name) >= (int)sizeof(path))
-		return;
 	/* Without a model file it is not a version (yet). */
-	if (!fg_fingerprint_read(&print, path, watch, look) || !print.model)
+	if (!fg_fingerprint_read(&print, path, watch, look) || !print.model) {
+		fg_remarks_no_version(&its, path);
 		return;
+	}
 	version.fingerprint = print.sum;
 	memcpy(version.directory, name, strlen(name) + 1);
 	compare(look, model->name, &version, print.changed_ns);
-	insert(look, model, &version);
+	insert(look, model, base, &version);
 }
 
-static int is_version(const struct dirent *entry)
+static int is_visible(const struct dirent *entry)
 {
-	return entry->d_name[0] >= '0' && entry->d_name[0] <= '9';
+	return entry->d_name[0] != '.';
 }
 
 static void keep_known(const struct look *look, struct fg_store_model *model)
@@ -316,6 +303,7 @@ static void keep_known(const struct look *look, struct fg_store_model *model)
 static void look_at_model(struct look *look, struct fg_store_model *model)
 {
 	const char *base = fg_repository_base(look->rules, model->name);
+	struct fg_remarks_on its;
 	struct dirent **entries;
 	char path[PATH_MAX];
 	int i, count;
@@ -328,16 +316,19 @@ static void look_at_model(struct look *look, struct fg_store_model *model)
 	}
 	watch(look, path);
 	/* By name, so that of two directories with one number it is always the same one. */
-	count = scandir(path, &entries, is_version, alphasort);
-	if (own_rules(look->rules, model->name))
-		note_base(look, path, count < 0 ? -errno : 0);
-	if (count < 0)
+	count = scandir(path, &entries, is_visible, alphasort);
+	if (count < 0) {
+		if (own_rules(look->rules, model->name))
+			note_trouble(look, model->name, -errno);
 		return;
+	}
 	for (i = 0; i < count; i++) {
 		look_at_version(look, model, path, entries[i]->d_name);
 		free(entries[i]);
 	}
 	free(entries);
+	its = on(look, model->name, 0);
+	fg_remarks_on_model(&its, model, fg_rules_find(look->rules, model->name), path);
 }
 
 /* ---- models ---- */
@@ -345,23 +336,27 @@ static void look_at_model(struct look *look, struct fg_store_model *model)
 static void add_model(struct look *look, const char *name)
 {
 	struct fg_store *store = &look->repository->scratch;
-	char why[192];
+	const struct fg_remarks_on its = on(look, name, 0), all = on(look, "", 0);
+	char path[PATH_MAX];
 	uint32_t i;
 
 	if (fg_store_find(store, name))
 		return;
+	if (!model_path(look->rules, name, path, sizeof(path)))
+		return;
 	for (i = 0; i < store->count; i++) {
 		if (fg_wire_model(store->models[i].name) != fg_wire_model(name))
 			continue;
-		snprintf(why, sizeof(why),
-			 "its wire name (XXH32 %08x) is also that of model %s: rename it",
-			 fg_wire_model(name), store->models[i].name);
-		refuse(look->repository, "", name, why);
+		fg_remarks_say(&its, path,
+			       "its wire name (XXH32 %08x) is also that of model %s: rename it",
+			       fg_wire_model(name), store->models[i].name);
 		return;
 	}
 	if (store->count == FG_ROLLOUT_MAX_MODELS) {
-		refuse(look->repository, "", look->rules->repository,
-		       "one service holds at most 32 models: the rest is not served");
+		fg_remarks_say(&all, path,
+			       "one service holds at most %d models, and there are more: serve it "
+			       "by another flipgated",
+			       FG_ROLLOUT_MAX_MODELS);
 		return;
 	}
 	snprintf(store->models[store->count++].name, sizeof(store->models[0].name), "%s", name);
@@ -375,11 +370,6 @@ static bool is_directory(const struct look *look, const char *name)
 	enter(look);
 	return snprintf(path, sizeof(path), "%s/%s", look->base, name) < (int)sizeof(path) &&
 	       !stat(path, &info) && S_ISDIR(info.st_mode);
-}
-
-static int is_visible(const struct dirent *entry)
-{
-	return entry->d_name[0] != '.';
 }
 
 /* Names in use come first, then those that the configuration names. */
@@ -411,11 +401,19 @@ static void collect_known(struct look *look, bool answers)
 	}
 }
 
+static void refuse_name(const struct fg_remarks_on *its, const char *name)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", its->base, name);
+	fg_remarks_say(its, path, "model names are 1 to 63 of A-Z a-z 0-9 _ . -: rename it");
+}
+
 /* The repository's folders; those seen before come before new ones. */
 static void collect_folders(struct look *look)
 {
-	struct fg_repository *repository = look->repository;
 	const char *base = look->rules->repository;
+	struct fg_remarks_on its;
 	struct dirent **entries;
 	int i, count;
 
@@ -423,22 +421,27 @@ static void collect_folders(struct look *look)
 		collect_known(look, false);
 		return;
 	}
+	its = on(look, "", 0);
 	watch(look, base);
 	count = scandir(base, &entries, is_visible, alphasort);
-	note_base(look, base, count < 0 ? -errno : 0);
-	if (count < 0)
+	if (count < 0) {
+		note_trouble(look, "", -errno);
 		return;
+	}
+	if (!count)
+		fg_remarks_say(&its, base,
+			       "holds no models: put MODEL/VERSION/model.onnx there "
+			       "(flipgate publish)");
 	collect_known(look, true);
 	for (i = 0; i < count; i++) {
 		const char *name = entries[i]->d_name;
 
 		if (!is_directory(look, name))
-			;
+			fg_remarks_no_model(&its, name);
 		else if (fg_repository_valid_model(name))
 			add_model(look, name);
 		else
-			refuse(repository, "", name,
-			       "model names are 1 to 63 of A-Z a-z 0-9 _ . -");
+			refuse_name(&its, name);
 		free(entries[i]);
 	}
 	free(entries);
@@ -471,13 +474,24 @@ static void replace_watches(struct look *look)
 
 static void note_watches(struct look *look)
 {
-	struct fg_repository *repository = look->repository;
+	const struct fg_remarks_on its = on(look, "", 0);
 
-	if (look->unwatched && !repository->unwatched)
-		fg_log(FG_LOG_WARN, "repository.unwatched reason=\"not all directories can be "
-				    "watched (fs.inotify.max_user_watches): changes are seen "
-				    "within a second\"");
-	repository->unwatched = look->unwatched;
+	if (look->unwatched)
+		fg_remarks_say(&its, "fs.inotify.max_user_watches",
+			       "not all directories can be watched, changes are seen within a "
+			       "second: raise it");
+	look->repository->unwatched = look->unwatched;
+}
+
+/* What does not answer is what it was. */
+static void keep_remarks(const struct look *look)
+{
+	const struct fg_repository *repository = look->repository;
+	const struct fg_remark *one = repository->remarks.list;
+
+	for (; one < repository->remarks.list + repository->remarks.count; one++)
+		if (contains(repository->silent, repository->silent_count, one->place))
+			fg_remarks_add(look->remarks, one);
 }
 
 static void keep_failing(struct look *look)
@@ -514,6 +528,8 @@ static void look_at_disk(struct fg_repository *repository, const struct fg_rules
 	struct look look = {.repository = repository,
 			    .rules = rules,
 			    .rollout = rollout,
+			    .base = rules->repository,
+			    .remarks = &repository->scratch_remarks,
 			    .now_ns = now_ns};
 	struct timespec wall;
 	uint32_t i;
@@ -521,6 +537,8 @@ static void look_at_disk(struct fg_repository *repository, const struct fg_rules
 	clock_gettime(CLOCK_REALTIME, &wall);
 	look.wall_ns = (uint64_t)wall.tv_sec * 1000000000ull + (uint64_t)wall.tv_nsec;
 	memset(&repository->scratch, 0, sizeof(repository->scratch));
+	memset(look.remarks, 0, sizeof(*look.remarks));
+	keep_remarks(&look);
 	collect_named(&look);
 	if (rules->repository[0])
 		collect_folders(&look);
@@ -531,6 +549,7 @@ static void look_at_disk(struct fg_repository *repository, const struct fg_rules
 	keep_failing(&look);
 	repository->rules = *rules;
 	repository->store = repository->scratch;
+	repository->remarks = repository->scratch_remarks;
 	repository->last_ns = now_ns;
 	repository->changed = false;
 	repository->due_ns = next_look(repository, now_ns);

@@ -6,7 +6,8 @@
  * MODEL: 1 to 63 of A-Z a-z 0-9 _ . - and not a leading dot. VERSION: digits, 1 .. 2^63-1 (what
  * JSON can say), leading zeros allowed ("007" is 7; of "7" and "007" the first by name counts), a
  * directory or a link to one, with a model file in it. Everything else is left alone, so that a
- * version can be prepared beside them (".new", "3.tmp") and renamed into place.
+ * version can be prepared beside them (".new", "3.tmp") and renamed into place; what looks as if it
+ * was meant to be served gets a remark (findings.h).
  *
  * A version is complete when its files (names, sizes, times, inodes; those in its folders too, see
  * fingerprint.h) have stood still for 200 ms, or were last changed over a second ago. inotify
@@ -23,9 +24,9 @@
 #include <stdint.h>
 #include "models/error.h"
 #include "sched/wanted.h"
+#include "userspace/shared/findings.h"
 
 #define FG_REPOSITORY_MAX_WATCHES 8192
-#define FG_REPOSITORY_MAX_TOLD	  256 /* complaints in the log, each once */
 #define FG_REPOSITORY_MAX_BASES	  (1 + FG_RULES_MAX_MODELS)
 #define FG_REPOSITORY_MAX_SILENT  8
 
@@ -34,13 +35,11 @@ struct fg_repository {
 	uint64_t due_ns;  /* call update by then, whatever happens */
 	uint64_t last_ns; /* of the last look at the disk; 0: none yet */
 	bool changed;	  /* something was reported since */
-	bool unwatched;	  /* not every directory is watched; was logged */
+	bool unwatched;	  /* not every directory is watched */
 	uint32_t failing_count;
 	uint64_t failing[FG_REPOSITORY_MAX_BASES]; /* hashes of bases that could not be read */
 	uint32_t watch_count;
 	int watches[FG_REPOSITORY_MAX_WATCHES];
-	uint64_t told[FG_REPOSITORY_MAX_TOLD]; /* hashes of what was logged */
-	uint32_t told_count;
 	/* Hashes (fg_repository_place) of bases that do not answer, for the caller to set: they are
 	 * not touched, and what is known of their versions stays. */
 	uint32_t silent_count;
@@ -50,7 +49,9 @@ struct fg_repository {
 	void *context;
 	struct fg_rules rules; /* of the last look */
 	struct fg_store store; /* what is there; read-only for callers, but `complete` may be set */
+	struct fg_remarks remarks; /* on what is there and is not served */
 	struct fg_store scratch;
+	struct fg_remarks scratch_remarks;
 };
 
 /* Nothing is looked at before the first update. -errno with *error. The struct is large: not for a
@@ -63,8 +64,8 @@ void fg_repository_close(struct fg_repository *repository);
  * in effect, fg_rollout_rules()) are not those of the last call. Returns true when it looked.
  * The store then holds every model with rules of its own, also without versions, every folder of
  * rules->repository, and what `rollout` knows of models with rules. The names that `rollout` knows
- * stay: another one whose wire name (XXH32) is the same is refused with a log line. A base
- * (rules->repository, or a model's path) that cannot be read is logged once and looked at again
+ * stay: another one whose wire name (XXH32) is the same is left out with a remark. A base
+ * (rules->repository, or a model's path) that cannot be read gets a remark and is looked at again
  * every second; its models then have no versions, the others theirs.
  */
 bool fg_repository_update(struct fg_repository *repository, const struct fg_rules *rules,

@@ -37,12 +37,30 @@ static bool check_model(const struct fg_store_model *model)
 	return true;
 }
 
+static bool check_remarks(const struct fg_remarks *remarks)
+{
+	uint32_t i;
+
+	if (remarks->count > FG_REMARKS_MAX)
+		return false;
+	for (i = 0; i < remarks->count; i++) {
+		const struct fg_remark *remark = &remarks->list[i];
+
+		if (!is_text(remark->model, sizeof(remark->model)) ||
+		    !is_text(remark->path, sizeof(remark->path)) ||
+		    !is_text(remark->reason, sizeof(remark->reason)) ||
+		    (remark->model[0] && !fg_repository_valid_model(remark->model)))
+			return false;
+	}
+	return true;
+}
+
 bool fg_scout_check_findings(const struct fg_findings *findings)
 {
 	const struct fg_store *store = &findings->store;
 	uint32_t i;
 
-	if (store->count > FG_ROLLOUT_MAX_MODELS)
+	if (store->count > FG_ROLLOUT_MAX_MODELS || !check_remarks(&findings->remarks))
 		return false;
 	for (i = 0; i < store->count; i++)
 		if (!check_model(&store->models[i]) ||

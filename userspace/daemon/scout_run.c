@@ -75,10 +75,13 @@ static void look(struct run *run, bool again, uint64_t now_ns)
 		repository->due_ns = now_ns;
 	if (!fg_repository_update(repository, &run->order.rules, &run->rollout, now_ns))
 		return;
-	if (!again && !memcmp(&repository->store, &run->findings.store, sizeof(repository->store)))
+	if (!again &&
+	    !memcmp(&repository->store, &run->findings.store, sizeof(repository->store)) &&
+	    !memcmp(&repository->remarks, &run->findings.remarks, sizeof(repository->remarks)))
 		return;
 	run->findings.rules = repository->rules;
 	run->findings.store = repository->store;
+	run->findings.remarks = repository->remarks;
 	put(run, &run->page->findings_number, &run->page->findings, &run->findings,
 	    sizeof(run->findings));
 }
@@ -204,6 +207,7 @@ static int open_all(struct run *run, const struct fg_findings *known, struct fg_
 
 	run->repository.store = known->store;
 	run->repository.rules = known->rules;
+	run->repository.remarks = known->remarks;
 	run->repository.enter = step;
 	run->repository.context = run;
 	if (!code && run->config->models_config[0]) {

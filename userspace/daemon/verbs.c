@@ -61,9 +61,19 @@ json_t *fg_verb_not_found(const struct fg_control *control, const struct fg_admi
 {
 	const struct fg_store *store = &control->repository.store;
 	const struct fg_store_model *model = fg_store_find(store, request->model);
-	char text[512];
+	char text[512], remark[FG_REMARK_TEXT_BYTES];
+	const struct fg_remark *found =
+		fg_remarks_find(&control->remarks, request->model, request->version);
+	const bool none = !model || !model->count;
 
-	if (!model || !model->count)
+	if (found && none)
+		return fg_admin_error("not_found", "model %s has no version to serve: %s",
+				      request->model, fg_remark_text(found, remark));
+	if (found && found->version == request->version)
+		return fg_admin_error("not_found", "model %s has no version %" PRIu64 ": %s",
+				      request->model, request->version,
+				      fg_remark_text(found, remark));
+	if (none)
 		return fg_admin_error("not_found", "no model %s in %s; models there:%s",
 				      request->model, place(control, request->model),
 				      list_models(store, text, sizeof(text)));
