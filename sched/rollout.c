@@ -489,7 +489,9 @@ static bool gathering(struct fg_step *step, const struct fg_set *set)
 		return false;
 	if (!step->rollout->gather_ns)
 		step->rollout->gather_ns = step->now_ns;
-	return step->now_ns < step->rollout->gather_ns + FG_ROLLOUT_GATHER_NS;
+	return step->now_ns <
+	       step->rollout->gather_ns +
+		       (step->rollout->flip.count ? FG_ROLLOUT_GATHER_NS : FG_ROLLOUT_FIRST_NS);
 }
 
 static void follow_starting(struct fg_step *step, struct fg_rollout_generation *starting,

@@ -175,6 +175,32 @@ static void add_beside(const struct fg_step *step, struct fg_set *set,
 		add_labels(entry, fg_rules_find(fg_step_rules(step), model->name));
 }
 
+/* Before anything served: a version that an older one would only stand in for is being copied
+ * still, or looks as if (its files are fresh, or have times of the future). */
+static bool newer_is_copied(const struct fg_step *step, const struct fg_wanted *wanted)
+{
+	const struct fg_store *store = step->observed->store;
+	const struct fg_rules_model *rule;
+	uint64_t version;
+	uint32_t i, k;
+
+	for (i = 0; i < store->count; i++) {
+		const struct fg_store_model *model = &store->models[i];
+
+		rule = fg_rules_find(fg_step_rules(step), model->name);
+		version = 0;
+		for (k = 0; k < wanted->count && wanted->items[k].is_default; k++)
+			if (!strcmp(step->rollout->models[wanted->items[k].model].name,
+				    model->name))
+				version = wanted->items[k].version;
+		for (k = 0; rule && k < model->count; k++)
+			if (!model->versions[k].complete && model->versions[k].version > version &&
+			    fg_wanted_named(rule, model->versions[k].version))
+				return true;
+	}
+	return false;
+}
+
 void fg_set_build(const struct fg_step *step, const struct fg_rollout_generation *live,
 		  struct fg_set *set)
 {
@@ -185,6 +211,8 @@ void fg_set_build(const struct fg_step *step, const struct fg_rollout_generation
 
 	memset(set, 0, offsetof(struct fg_set, entries));
 	fg_wanted_all(step->rollout, step->observed->store, fg_step_rules(step), &wanted);
+	set->soon = !step->rollout->flip.count && !live && newer_is_copied(step, &wanted);
+	set->waiting = set->soon;
 	for (i = 0; i < wanted.count && wanted.items[i].is_default; i++) {
 		model = &step->rollout->models[wanted.items[i].model];
 		if (add_default(step, set, model, wanted.items[i].version))

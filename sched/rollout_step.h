@@ -28,8 +28,10 @@ struct fg_step {
 /* A set of model versions, each with its plan. */
 struct fg_set {
 	uint32_t count;
-	bool waiting; /* a wanted version is not packed yet; the set may hold another instead */
-	bool soon;    /* one of these may be any moment */
+	/* A wanted version is not packed yet, or at the first start not even complete; the set may
+	 * hold another instead. */
+	bool waiting;
+	bool soon; /* one of these may be any moment */
 	struct fg_rollout_entry entries[FG_ROLLOUT_MAX_MODELS];
 };
 

@@ -399,7 +399,8 @@ bool fg_wanted_stopgap(const struct fg_rollout *rollout, const struct fg_store *
 {
 	const struct fg_rules_model *rule = fg_rules_find(rules, model->name);
 
-	if (!rule || is_manual(rollout, rule) || fg_canary_active(&rollout->canary))
+	/* Where it stays at what serves first, nothing may stand in for that. */
+	if (!rule || rule->policy == FG_RULES_MANUAL || fg_canary_active(&rollout->canary))
 		return false;
 	return version > (model->chosen ? model->seen : 0) &&
 	       version > live_version(rollout, model->name) && fg_wanted_named(rule, version) &&

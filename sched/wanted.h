@@ -6,8 +6,9 @@
  * complete on disk and did not fail. An operator's choice (promote, rollback) holds until a version
  * appears that is newer than all that were wanted when it was made: so a version that was rolled
  * back from does not come back by itself.
- * Policy manual: until a first generation is live as latest; from then on only the operator's
- * choice, and models that appear later wait for a promote.
+ * Policy manual: until a first generation is live as latest, and nothing stands in for the newest
+ * while that is packed; from then on only the operator's choice, and models that appear later wait
+ * for a promote.
  * Beside the default: what else the policy names, and what labels name, as far as it is on disk and
  * did not fail.
  * During a canary (sched/canary.h) its version is the default of its model, and all others stay as

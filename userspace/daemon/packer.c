@@ -16,7 +16,7 @@
 #include "userspace/shared/priority.h"
 
 #define PACK_LIMIT_NS 60000000000ull
-#define LACKS_MEMORY  7 /* exit status, see flipgate-pack --help */
+#define LACKS_MEMORY  7		    /* exit status, see flipgate-pack --help */
 #define PACK_DEATH_NS 5000000000ull /* one that was killed and is not dead by then hangs */
 
 enum { CHILD_DIR = 3, CHILD_OUTPUT, CHILD_ERRORS, CHILD_FDS };

@@ -33,8 +33,8 @@ void fg_packer_close(struct fg_packer *packer);
 void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *order);
 /* Forgets a plan. A running packer is killed; its end is then nobody's. */
 void fg_packer_drop(struct fg_packer *packer, uint32_t plan);
-/* Kills packers that run for over a minute, and gives up on those that do not even die of that: their
- * end is then nobody's. Those that run long run last. Returns how many run. */
+/* Kills packers that run for over a minute, and gives up on those that do not even die of that:
+ * their end is then nobody's. Those that run long run last. Returns how many run. */
 uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns);
 
 /* A child ended. true when it was a packer's: the state page now says READY or FAILED. */
