@@ -24,7 +24,8 @@ static void print_flags(void)
 		print_flag(fg_config_options[i].name, fg_config_options[i].value,
 			   fg_config_options[i].help);
 	print_flag("config", "FILE", "YAML with the same names; flags win");
-	print_flag("check", "", "say whether the configuration is good, what is not served and why; exit");
+	print_flag("check", "",
+		   "say whether the configuration is good, what is not served and why; exit");
 	print_flag("upgrade", "", "put this program in charge of the gateway that runs, see below");
 	print_flag("verbose", "", "log more");
 	print_flag("version", "", "print the version");
