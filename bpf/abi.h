@@ -184,9 +184,9 @@ struct fg_host {
 	__u64 generic; /* 1: XDP runs on skbs, and one of them may hold several datagrams */
 	__u64 addresses[FG_HOST_BITS / 64]; /* fg_host_bit() of own and broadcast addresses: set */
 };
-static inline __u32 fg_host_bit(const __u32 addr[4])
+static inline __u32 fg_host_bit(__u32 folded) /* the address's four words, xor-ed */
 {
-	return ((addr[0] ^ addr[1] ^ addr[2] ^ addr[3]) * 0x9e3779b1U) >> 17;
+	return folded * 0x9e3779b1U >> 17;
 }
 
 /*

@@ -37,31 +37,32 @@ static __always_inline bool fg_is_header_sound(const struct iphdr *ip)
 
 /* Is it one of this host's own addresses, or a broadcast address? Rarely another is taken for one.
  */
-static __always_inline bool fg_is_host_address(const __u32 addr[4])
+static __always_inline bool fg_is_host_address(__u32 folded)
 {
-	__u32 bit = fg_host_bit(addr);
+	__u32 bit = fg_host_bit(folded);
 
 	return *(const volatile __u64 *)&fg_host.addresses[bit / 64] >> bit % 64 & 1;
 }
 
-/*
- * Sources that no reply can reach. IPv4: 0/8, 127/8, 224/3. IPv6: ff00::/8, and ::/32, in which ::,
- * ::1 and the mapped addresses lie; these are IPv4's where they stand in a frame of IPv6, and the
- * destination could be such a one as well.
- */
-static __always_inline bool fg_is_from_nobody(const struct fg_datagram *datagram)
+/* Sources that no reply can reach: 0/8, 127/8, 224/3, port 0, and this host's own. */
+static __always_inline bool fg_is_from_nobody_v4(const struct fg_datagram *datagram)
 {
-	__u8 first = datagram->saddr[0];
+	__u8 first = datagram->saddr[3];
 
-	if (datagram->is_v6) {
-		if (!datagram->saddr[0] || first == 0xff || !datagram->daddr[0])
-			return true;
-	} else {
-		first = datagram->saddr[3];
-		if ((__u8)(first - 1) >= 223 || first == 127)
-			return true;
-	}
-	return !datagram->sport || fg_is_host_address(datagram->saddr);
+	return (__u8)(first - 1) >= 223 || first == 127 || !datagram->sport ||
+	       fg_is_host_address(bpf_htonl(0xffff) ^ datagram->saddr[3]);
+}
+
+/*
+ * The same: ff00::/8, and ::/32, in which ::, ::1 and the mapped addresses lie; these are IPv4's
+ * where they stand in a frame of IPv6, and the destination could be such a one as well.
+ */
+static __always_inline bool fg_is_from_nobody_v6(const struct fg_datagram *datagram)
+{
+	const __u32 *saddr = datagram->saddr;
+
+	return !saddr[0] || (saddr[0] & 0xff) == 0xff || !datagram->daddr[0] || !datagram->sport ||
+	       fg_is_host_address(saddr[0] ^ saddr[1] ^ saddr[2] ^ saddr[3]);
 }
 
 #endif

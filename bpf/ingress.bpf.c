@@ -53,7 +53,7 @@ static __always_inline int fg_ingress_steer(struct xdp_md *ctx)
 		return fg_verdict(FG_COUNTER_XDP_PASS_STACK, XDP_PASS);
 	if (!datagram.is_v6 && !fg_is_header_sound((struct iphdr *)part.header - 1))
 		return fg_verdict(FG_COUNTER_XDP_DROP_CHECKSUM, XDP_DROP);
-	if (fg_is_from_nobody(&datagram))
+	if (datagram.is_v6 ? fg_is_from_nobody_v6(&datagram) : fg_is_from_nobody_v4(&datagram))
 		return fg_verdict(FG_COUNTER_XDP_PASS_SOURCE, XDP_PASS);
 	switch (fg_parse_request(&part, end, &datagram)) {
 	case FG_REQUEST_SHORT:

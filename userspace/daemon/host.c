@@ -12,7 +12,7 @@
 
 static void add(struct fg_host *host, const uint32_t addr[4])
 {
-	uint32_t bit = fg_host_bit(addr);
+	uint32_t bit = fg_host_bit(addr[0] ^ addr[1] ^ addr[2] ^ addr[3]);
 
 	host->addresses[bit / 64] |= 1ull << bit % 64;
 }
