@@ -24,9 +24,12 @@ MODES = ("native", "generic", "sockets")
 class Routed(Net):
     """A third namespace between the two, whose link to the client has a smaller MTU."""
 
+    def __init__(self):
+        super().__init__()
+        self.router = self.gw[:-2] + "rt"
+
     def __enter__(self):
         super().__enter__()
-        self.router = self.gw[:-2] + "rt"
         run("ip", "netns", "add", self.router)
         run("ip", "-n", self.cl, "link", "set", "cl0", "netns", self.router)
         run("ip", "link", "add", "rt0", "netns", self.router, "mtu", str(MTU), "type", "veth",
