@@ -34,9 +34,11 @@ struct made {
 	const float *shaken;  /* (rows): models/compile_steady.h */
 };
 
-/* *outputs (rows, out_cols), in `arena`: what the C reference makes of the inputs. */
+/* *outputs (rows, out_cols), in `arena`: what the C reference makes of the inputs. `refusals`:
+ * (rows) that are all 0. */
 static int run_reference(const struct fg_plan *plan, const float *inputs, uint32_t rows,
-			 struct fg_arena *arena, const float **outputs, struct fg_error *error)
+			 struct fg_arena *arena, const float **outputs,
+			 struct fg_plan_refusal *refusals, struct fg_error *error)
 {
 	struct fg_plan reference = *plan;
 	float *out = fg_arena_alloc(arena, (size_t)rows * plan->out_cols, sizeof(float));
@@ -46,7 +48,7 @@ static int run_reference(const struct fg_plan *plan, const float *inputs, uint32
 
 	reference.kernels = &fg_kernels_c;
 	if (out && scratch)
-		fg_plan_run(&reference, inputs, rows, out, scratch);
+		fg_plan_try(&reference, inputs, rows, out, scratch, refusals);
 	else
 		result = fg_error_set(error, -ENOMEM, "out of memory for the golden rows");
 	free(scratch);
@@ -66,6 +68,8 @@ static int make(const struct fg_ir *ir, const struct fg_golden_rows *golden,
 		const struct fg_golden_rows *tried, uint64_t most_ns, struct made *made,
 		struct fg_error *error)
 {
+	struct fg_plan_refusal refusals[TRIED_ROWS] = {{0}};
+	float *shaken;
 	int ret = fg_plan_make(ir, FG_WEIGHTS_F32, golden, &made->bytes, &made->size, error);
 
 	if (!ret)
@@ -78,10 +82,14 @@ static int make(const struct fg_ir *ir, const struct fg_golden_rows *golden,
 	if (!fg_steady_has_jumps(&made->plan) && made->rows > FG_GOLDEN_MADE_ROWS)
 		made->rows = FG_GOLDEN_MADE_ROWS;
 	ret = run_reference(&made->plan, tried->inputs, made->rows, ir->arena, &made->outputs,
-			    error);
+			    refusals, error);
 	if (!ret && fg_steady_measure(&made->plan, tried->inputs, made->rows, made->outputs,
-				      ir->arena, &made->shaken))
+				      ir->arena, &shaken))
 		ret = fg_error_set(error, -ENOMEM, "out of memory for the golden rows");
+	for (uint32_t i = 0; i < made->rows && !ret; i++)
+		if (refusals[i].step)
+			shaken[i] = INFINITY; /* never taken */
+	made->shaken = shaken;
 	return ret;
 }
 
@@ -195,10 +203,16 @@ static int narrow(const struct fg_ir *ir, const struct fg_compile_options *optio
 		  struct fg_golden_rows *golden, struct made *made, struct fg_error *error)
 {
 	const float bound = options->max_error > 0 ? options->max_error : FG_COMPILE_MAX_ERROR;
+	struct fg_plan_refusal *refusals =
+		fg_arena_alloc(ir->arena, golden->rows + 1, sizeof(*refusals));
 	const float *got, *f32;
 	float worst;
-	int ret = run_reference(&made->plan, golden->inputs, golden->rows, ir->arena, &f32, error);
+	int ret;
 
+	if (!refusals)
+		return fg_error_set(error, -ENOMEM, "out of memory for the golden rows");
+	ret = run_reference(&made->plan, golden->inputs, golden->rows, ir->arena, &f32, refusals,
+			    error);
 	if (ret)
 		return ret;
 	/* A shipped output may be off by its tolerance from f32, and this plan by the bound from
@@ -213,7 +227,7 @@ static int narrow(const struct fg_ir *ir, const struct fg_compile_options *optio
 		ret = check_time(&made->plan, options->max_row_ns, error);
 	if (!ret)
 		ret = run_reference(&made->plan, golden->inputs, golden->rows, ir->arena, &got,
-				    error);
+				    refusals, error);
 	if (!ret)
 		ret = measure(&made->plan, got, f32, bound, &worst, error);
 	if (!ret)

@@ -170,7 +170,7 @@ float fg_steady_difference(float a, float b)
 }
 
 int fg_steady_measure(const struct fg_plan *plan, const float *inputs, uint32_t rows,
-		      const float *outputs, struct fg_arena *arena, const float **shaken)
+		      const float *outputs, struct fg_arena *arena, float **shaken)
 {
 	struct shaker shaker = {.plan = plan, .inputs = inputs, .rows = rows};
 	float *worst = fg_arena_alloc(arena, rows, sizeof(*worst));

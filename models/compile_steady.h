@@ -25,6 +25,6 @@ float fg_steady_difference(float a, float b);
  * without steps that jump. `rows` is at most FG_PLAN_BLOCK_ROWS. -ENOMEM.
  */
 int fg_steady_measure(const struct fg_plan *plan, const float *inputs, uint32_t rows,
-		      const float *outputs, struct fg_arena *arena, const float **shaken);
+		      const float *outputs, struct fg_arena *arena, float **shaken);
 
 #endif

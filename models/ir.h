@@ -201,14 +201,16 @@ int fg_ir_expand(struct fg_ir *ir, const struct fg_node *node, const struct fg_i
 		 struct fg_error *error);
 
 /* out (dims of indices..., cols) = table (entries, cols)[indices], f32 in the arena; indices
- * batched, or constant. */
+ * batched, or constant. `from_end`: negative ones count from the end; else, and beyond the table, a
+ * row is refused. */
 int fg_ir_embed(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *indices,
-		const float *table, uint32_t entries, uint32_t cols, struct fg_ir_value *out,
-		struct fg_error *error);
+		const float *table, uint32_t entries, uint32_t cols, bool from_end,
+		struct fg_ir_value *out, struct fg_error *error);
 
-/* out = values[i] where in == keys[i], else `otherwise`; keys sorted as LOOKUP wants them. */
+/* out = values[i] where in == keys[i]; keys sorted as LOOKUP wants them. Anything else gives
+ * *otherwise; NULL: the row is refused. */
 int fg_ir_lookup(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,
-		 const float *keys, const float *values, uint32_t entries, float otherwise,
+		 const float *keys, const float *values, uint32_t entries, const float *otherwise,
 		 struct fg_ir_value *out, struct fg_error *error);
 
 /* "rows of a batch would be mixed: ..." and the like come from fg_node_error (models/graph.h). */

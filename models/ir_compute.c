@@ -393,7 +393,7 @@ int fg_ir_select(struct fg_ir *ir, const struct fg_node *node, const struct fg_i
 }
 
 int fg_ir_lookup(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,
-		 const float *keys, const float *values, uint32_t entries, float otherwise,
+		 const float *keys, const float *values, uint32_t entries, const float *otherwise,
 		 struct fg_ir_value *out, struct fg_error *error)
 {
 	struct fg_ir_step like = elementwise(FG_STEP_LOOKUP, fg_ir_count(in));
@@ -401,7 +401,8 @@ int fg_ir_lookup(struct fg_ir *ir, const struct fg_node *node, const struct fg_i
 	like.weights = keys;
 	like.bias = values;
 	like.entries = entries;
-	like.alpha = otherwise;
+	like.alpha = otherwise ? *otherwise : 0;
+	like.beta = otherwise ? 0 : 1;
 	return compute(ir, node, &like, in, 1, in->rank, in->dims, out, error);
 }
 
@@ -466,10 +467,11 @@ int fg_ir_over_last(struct fg_ir *ir, const struct fg_node *node, enum fg_step_k
 }
 
 int fg_ir_embed(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *indices,
-		const float *table, uint32_t entries, uint32_t cols, struct fg_ir_value *out,
-		struct fg_error *error)
+		const float *table, uint32_t entries, uint32_t cols, bool from_end,
+		struct fg_ir_value *out, struct fg_error *error)
 {
 	struct fg_ir_step like = {.kind = FG_STEP_EMBED,
+				  .alpha = from_end ? -1 : 0,
 				  .in_cols = 1,
 				  .out_cols = cols,
 				  .weights = table,

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include "models/keras_layers.h"
+#include "models/ops.h"
 
 static int nothing(struct fg_keras_call *call)
 {
@@ -51,7 +52,8 @@ static int call_embedding(struct fg_keras_call *call)
 {
 	const struct fg_keras_tensor *in = &call->in[0];
 	const json_t *masks = json_object_get(call->layer->config, "mask_zero");
-	const struct fg_attribute rows = fg_keras_int("axis", 0);
+	const struct fg_attribute rows[] = {fg_keras_int("axis", 0),
+					    fg_keras_int(FG_OP_FROM_ZERO, 1)};
 	/* TensorProto.DataType: int32, which Keras makes of other types. */
 	const struct fg_attribute to = fg_keras_int("to", 6);
 	uint32_t inputs[2] = {0, in->value};
@@ -76,7 +78,7 @@ static int call_embedding(struct fg_keras_call *call)
 	call->out->whole = false;
 	call->out->masked = json_is_true(masks);
 	return result ? result
-		      : fg_keras_node(call, "Gather", inputs, 2, &rows, 1, &call->out->value);
+		      : fg_keras_node(call, "Gather", inputs, 2, rows, 2, &call->out->value);
 }
 
 /* ---- shapes ---- */

@@ -10,7 +10,7 @@ static const float *embedded(const struct fg_kernel_args *args, float i)
 
 	if (i != truncf(i))
 		return NULL;
-	if (i < 0)
+	if (i < 0 && args->alpha < 0)
 		i += (float)args->entries;
 	if (!(i >= 0 && i < (float)args->entries))
 		return NULL;

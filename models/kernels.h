@@ -58,15 +58,17 @@
 	X(ARG_MAX, "arg_max")	  /* the first column that holds the row's maximum */              \
 	X(ARG_MIN, "arg_min")                                                                      \
 	X(EMBED, "embed")     /* in (1) is a number i: row i of weights                            \
-				 (entries, out_cols); -entries <= i < 0 counts from                \
-				 the end; any other i gives a row of NaN */                        \
+				 (entries, out_cols); where alpha < 0,                             \
+				 -entries <= i < 0 counts from the end; any other i                \
+				 gives a row of NaN, and a plan refuses it */                      \
 	X(COLUMNS, "columns") /* out[c] = in[weights[c]], weights being uint32_t                   \
 				 (out_cols) < in_cols */                                           \
 	X(FILL, "fill")	      /* out = bias (out_cols), whatever `in` */                           \
 	X(LOOKUP, "lookup")   /* elementwise: the bias of the entry whose weights                  \
 				 equals in, else alpha; weights are sorted upward;                 \
 				 a NaN key, when there is one, is the last and                     \
-				 matches NaN */                                                    \
+				 matches NaN; where beta is 1, a plan refuses what                 \
+				 equals none */                                                    \
 	X(CENTER, "center")   /* out = activation((in - offset) * scale + bias),                   \
 				 elementwise; weights (2, out_cols): the offsets, then             \
 				 the scales. The difference is rounded by itself, so               \

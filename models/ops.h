@@ -14,7 +14,11 @@
 #include "models/graph.h"
 #include "models/ir.h"
 
-#define FG_OP_MANY 4096u /* inputs or outputs of operators that take any number */
+/* Gather has this attribute from a reader whose format does not count from the end. 1: negative ids
+ * are refused. */
+#define FG_OP_FROM_ZERO "flipgate_from_zero"
+
+#define FG_OP_MANY	4096u /* inputs or outputs of operators that take any number */
 
 struct fg_op {
 	const char *domain; /* "" or "ai.onnx.ml" */

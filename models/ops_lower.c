@@ -461,14 +461,53 @@ struct fg_ir_value fg_lower_pick(struct fg_lower *at, struct fg_ir_value in,
 }
 
 struct fg_ir_value fg_lower_embed(struct fg_lower *at, struct fg_ir_value indices,
-				  const float *table, uint32_t entries, uint32_t cols)
+				  const float *table, uint32_t entries, uint32_t cols,
+				  bool from_end)
 {
 	struct fg_ir_value out = {0};
 
 	if (!at->result)
-		at->result = fg_ir_embed(at->ir, at->node, &indices, table, entries, cols, &out,
-					 at->error);
+		at->result = fg_ir_embed(at->ir, at->node, &indices, table, entries, cols, from_end,
+					 &out, at->error);
 	return out;
+}
+
+/* True when a step makes all of the value's columns that gives whole numbers below `count` only. */
+static bool is_below(const struct fg_ir *ir, const struct fg_ir_value *value, size_t count)
+{
+	for (uint32_t i = ir->step_count; i-- > 0;) {
+		const struct fg_ir_step *step = &ir->steps[i];
+
+		if (step->out.rows != value->at.rows || step->out.first != value->at.first ||
+		    step->groups * step->out_cols != value->cols)
+			continue;
+		if (step->kind == FG_STEP_ARG_MAX || step->kind == FG_STEP_ARG_MIN)
+			return step->in_cols <= count;
+		return step->kind >= FG_STEP_LESS && step->kind <= FG_STEP_EQUAL && count >= 2;
+	}
+	return false;
+}
+
+struct fg_ir_value fg_lower_label(struct fg_lower *at, struct fg_ir_value indices,
+				  const struct fg_tensor *texts, bool from_end)
+{
+	const uint32_t rank = indices.rank;
+	int64_t dims[FG_GRAPH_MAX_RANK];
+	float *places;
+
+	if (at->result)
+		return indices;
+	if (!is_below(at->ir, &indices, texts->count)) {
+		memcpy(dims, indices.dims, sizeof(dims));
+		places = fg_lower_alloc(at, texts->count, sizeof(*places));
+		for (size_t i = 0; places && i < texts->count; i++)
+			places[i] = (float)i;
+		indices = fg_lower_embed(at, indices, places, (uint32_t)texts->count, 1, from_end);
+		indices = fg_lower_reshape(at, indices, rank, dims);
+		indices.whole = true;
+	}
+	indices.labels = texts;
+	return indices;
 }
 
 struct fg_ir_value fg_lower_to_whole(struct fg_lower *at, struct fg_ir_value in)

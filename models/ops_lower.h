@@ -122,9 +122,14 @@ struct fg_ir_value fg_lower_dense(struct fg_lower *at, struct fg_ir_value in,
  * in a row. */
 struct fg_ir_value fg_lower_pick(struct fg_lower *at, struct fg_ir_value in,
 				 struct fg_ir_value indices, uint32_t axis);
-/* table (entries, cols) in the arena. */
+/* table (entries, cols) in the arena; `from_end`: fg_ir_embed. */
 struct fg_ir_value fg_lower_embed(struct fg_lower *at, struct fg_ir_value indices,
-				  const float *table, uint32_t entries, uint32_t cols);
+				  const float *table, uint32_t entries, uint32_t cols,
+				  bool from_end);
+/* texts[indices], which stay numbers: places in `texts`. A step that refuses others is made where
+ * they do not come from a comparison or ARG_MAX. */
+struct fg_ir_value fg_lower_label(struct fg_lower *at, struct fg_ir_value indices,
+				  const struct fg_tensor *texts, bool from_end);
 /* A constant as I64 (towards 0); batched values towards 0. */
 struct fg_ir_value fg_lower_to_whole(struct fg_lower *at, struct fg_ir_value in);
 

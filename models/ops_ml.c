@@ -134,12 +134,10 @@ static int lower_feature_extractor(struct fg_ir *ir, const struct fg_node *node,
 		fg_lower_fail(&at, "computed indices pick from more than one constant row: rows "
 				   "of a batch would be mixed");
 	out = fg_lower_reshape(&at, indices, 1, &batch);
-	if (!at.result && x.constant->element == FG_ELEMENT_TEXT) {
-		out.labels = x.constant;
-		return fg_lower_done(&at, out);
-	}
+	if (!at.result && x.constant->element == FG_ELEMENT_TEXT)
+		return fg_lower_done(&at, fg_lower_label(&at, out, x.constant, false));
 	out = fg_lower_embed(&at, out, fg_lower_exact_floats(&at, x),
-			     at.result ? 0 : x.constant->count, 1);
+			     at.result ? 0 : x.constant->count, 1, false);
 	out.whole = fg_lower_is_i64(&x);
 	return fg_lower_done(&at, fg_lower_reshape(&at, out, 1, &batch));
 }
@@ -254,7 +252,7 @@ static struct fg_ir_value label_of(struct fg_lower *at, struct fg_ir_value numbe
 		return number;
 	}
 	number = fg_lower_embed(at, number, fg_lower_exact_floats(at, labels),
-				(uint32_t)labels.dims[0], 1);
+				(uint32_t)labels.dims[0], 1, false);
 	number.whole = true;
 	return fg_lower_reshape(at, number, 1, &batch);
 }

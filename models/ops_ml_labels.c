@@ -126,10 +126,10 @@ static int compare_pairs(const void *left, const void *right)
 	return a->place < b->place ? -1 : a->place > b->place;
 }
 
-/* Before opset 4 of ai.onnx.ml, a NaN key matches nothing. Of equal keys the first counts, as in
- * onnxruntime. */
+/* `otherwise`: fg_ir_lookup. Before opset 4 of ai.onnx.ml, a NaN key matches nothing. Of equal keys
+ * the first counts, as in onnxruntime. */
 static struct fg_ir_value lookup(struct fg_lower *at, struct fg_ir_value in, struct pair *pairs,
-				 size_t count, float otherwise)
+				 size_t count, const float *otherwise)
 {
 	float *keys = fg_lower_alloc(at, count, sizeof(*keys));
 	float *values = fg_lower_alloc(at, count, sizeof(*values));
@@ -172,7 +172,9 @@ static struct fg_ir_value encode_numbers(struct fg_lower *at, struct fg_ir_value
 
 	for (size_t i = 0; pairs && i < count; i++)
 		pairs[i] = (struct pair){from[i], texts ? (float)i : to[i], i};
-	out = lookup(at, in, pairs, count, texts ? (float)count : otherwise.number);
+	if (texts)
+		otherwise.number = (float)count;
+	out = lookup(at, in, pairs, count, &otherwise.number);
 	out.whole = fg_lower_is_i64(&values);
 	if (texts)
 		out.labels = texts_and(at, values.constant, otherwise.text);
@@ -220,7 +222,7 @@ static struct fg_ir_value encode_texts(struct fg_lower *at, struct fg_ir_value i
 		return in;
 	}
 	in.labels = NULL;
-	out = fg_lower_embed(at, in, table, (uint32_t)labels->count, 1);
+	out = fg_lower_embed(at, in, table, (uint32_t)labels->count, 1, false);
 	out.whole = fg_lower_is_i64(&values);
 	return fg_lower_reshape(at, out, in.rank, in.dims);
 }
@@ -285,8 +287,21 @@ static struct fg_ir_value categories(struct fg_lower *at, const struct fg_tensor
 	return fg_lower_tensor(at, &out);
 }
 
-/* A new last dimension, 1 where the category is. One that is not known gives zeros, whatever the
- * attribute 'zeros' says: a reply cannot fail for one row. */
+/* What is none of the categories refuses the row. */
+static struct fg_ir_value only_known(struct fg_lower *at, struct fg_ir_value in,
+				     struct fg_ir_value cats)
+{
+	const float *keys = fg_lower_exact_floats(at, cats);
+	const size_t count = keys ? cats.constant->count : 0;
+	struct pair *pairs = fg_lower_alloc(at, count, sizeof(*pairs));
+
+	for (size_t i = 0; pairs && i < count; i++)
+		pairs[i] = (struct pair){keys[i], keys[i], i};
+	return lookup(at, in, pairs, count, NULL);
+}
+
+/* A new last dimension, 1 where the category is. One that is not known gives zeros, if the
+ * attribute 'zeros' says so. */
 static int lower_one_hot_encoder(struct fg_ir *ir, const struct fg_node *node,
 				 struct fg_error *error)
 {
@@ -298,6 +313,8 @@ static int lower_one_hot_encoder(struct fg_ir *ir, const struct fg_node *node,
 	else if (!at.result)
 		in = fg_lower_to_whole(&at, fg_lower_input(&at, 0));
 	fg_lower_exact_floats(&at, cats);
+	if (!fg_lower_int(&at, "zeros", 1))
+		in = only_known(&at, in, cats);
 	out = fg_lower_binary(&at, FG_STEP_EQUAL, fg_lower_unsqueeze(&at, in, in.rank), cats);
 	out.whole = false;
 	return fg_lower_done(&at, out);

@@ -167,6 +167,7 @@ static struct fg_ir_value put_dims(struct fg_lower *at, struct fg_ir_value x,
 static struct fg_ir_value gather_computed(struct fg_lower *at, struct fg_ir_value table,
 					  struct fg_ir_value indices, uint32_t axis)
 {
+	const bool from_end = !fg_lower_int(at, FG_OP_FROM_ZERO, 0);
 	struct fg_ir_value out;
 	uint64_t cols = 1;
 
@@ -177,17 +178,15 @@ static struct fg_ir_value gather_computed(struct fg_lower *at, struct fg_ir_valu
 			      axis);
 	if (at->result)
 		return table;
-	if (table.constant->element == FG_ELEMENT_TEXT && table.rank == 1) {
-		indices.labels = table.constant;
-		return indices;
-	}
+	if (table.constant->element == FG_ELEMENT_TEXT && table.rank == 1)
+		return fg_lower_label(at, indices, table.constant, from_end);
 	for (uint32_t i = 1; i < table.rank; i++)
 		cols *= (uint64_t)table.dims[i];
 	if (cols > FG_IR_MAX_COLS)
 		fg_lower_fail(at, "%llu columns for each index, at most %u are possible",
 			      (unsigned long long)cols, FG_IR_MAX_COLS);
 	out = fg_lower_embed(at, indices, fg_lower_exact_floats(at, table), (uint32_t)table.dims[0],
-			     (uint32_t)cols);
+			     (uint32_t)cols, from_end);
 	out.whole = fg_lower_is_i64(&table);
 	return put_dims(at, out, &indices, &table, 0);
 }

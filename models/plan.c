@@ -1,10 +1,12 @@
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 #include "models/cpu.h"
 #include "models/pack.h"
 #include "models/plan.h"
 #include "models/plan_check.h"
 #include "models/plan_format.h"
+#include "models/plan_refuse.h"
 
 int fg_plan_open_with(struct fg_plan *plan, const struct fg_kernels *kernels, const void *bytes,
 		      size_t size, struct fg_error *error)
@@ -22,6 +24,8 @@ int fg_plan_open_with(struct fg_plan *plan, const struct fg_kernels *kernels, co
 				 .out_cols = header->out_cols,
 				 .golden_rows = header->golden_rows,
 				 .warmup_count = header->warmup_count};
+	for (uint32_t i = 0; i < plan->step_count; i++)
+		plan->refuses |= fg_plan_may_refuse(&plan->steps[i]);
 	return 0;
 }
 
@@ -90,6 +94,7 @@ struct block {
 	const struct fg_plan *plan;
 	void *scratch; /* behind the buffers */
 	uint32_t rows;
+	struct fg_plan_refusal *refusals; /* (rows); NULL: nobody asks */
 	struct place places[FG_PLACE_BUFFER + FG_PLAN_MAX_BUFFERS];
 };
 
@@ -172,6 +177,9 @@ static void run_step(const struct block *block, const struct fg_plan_step *step)
 				      .beta = step->beta};
 
 	args.in = operand(block, step->in, &args.in_stride);
+	if (block->refusals && fg_plan_may_refuse(step))
+		fg_plan_refuse(block->plan, (uint32_t)(step - block->plan->steps), args.in,
+			       args.in_stride, block->rows, block->refusals);
 	args.out = operand(block, step->out, &args.out_stride);
 	if (step->other.place == FG_PLACE_CONSTANT)
 		args.other = constant(block->plan, step->constant);
@@ -185,8 +193,9 @@ static void run_step(const struct block *block, const struct fg_plan_step *step)
 		run_groups(step, &args, block->plan->kernels->run[step->kind]);
 }
 
-void fg_plan_run(const struct fg_plan *plan, const float *in, uint32_t rows, float *out,
-		 void *scratch)
+/* refusals NULL: nobody asks. */
+static void run_blocks(const struct fg_plan *plan, const float *in, uint32_t rows, float *out,
+		       void *scratch, struct fg_plan_refusal *refusals)
 {
 	struct block block;
 
@@ -195,12 +204,35 @@ void fg_plan_run(const struct fg_plan *plan, const float *in, uint32_t rows, flo
 		block.rows = block_rows(rows - row);
 		find_places(&block, in + (size_t)row * plan->in_cols,
 			    out + (size_t)row * plan->out_cols, scratch);
+		block.refusals = refusals ? refusals + row : NULL;
 		for (uint32_t i = 0; i < plan->step_count; i++) {
 			run_step(&block, &plan->steps[i]);
 			if (plan->progress)
 				plan->progress(plan->watcher);
 		}
 	}
+}
+
+void fg_plan_run(const struct fg_plan *plan, const float *in, uint32_t rows, float *out,
+		 void *scratch)
+{
+	run_blocks(plan, in, rows, out, scratch, NULL);
+}
+
+uint32_t fg_plan_try(const struct fg_plan *plan, const float *in, uint32_t rows, float *out,
+		     void *scratch, struct fg_plan_refusal *refusals)
+{
+	uint32_t refused = 0;
+
+	if (!plan->refuses) {
+		run_blocks(plan, in, rows, out, scratch, NULL);
+		return 0;
+	}
+	memset(refusals, 0, rows * sizeof(*refusals));
+	run_blocks(plan, in, rows, out, scratch, refusals);
+	for (uint32_t row = 0; row < rows; row++)
+		refused += refusals[row].step != 0;
+	return refused;
 }
 
 void fg_plan_run_step(const struct fg_plan *plan, uint32_t i, const float *in, uint32_t rows,
@@ -210,6 +242,7 @@ void fg_plan_run_step(const struct fg_plan *plan, uint32_t i, const float *in, u
 
 	block.plan = plan;
 	block.rows = rows;
+	block.refusals = NULL;
 	find_places(&block, in, out, scratch);
 	run_step(&block, &plan->steps[i]);
 }
@@ -217,7 +250,8 @@ void fg_plan_run_step(const struct fg_plan *plan, uint32_t i, const float *in, u
 size_t fg_plan_golden_scratch_bytes(const struct fg_plan *plan)
 {
 	return fg_plan_scratch_bytes(plan, plan->golden_rows) +
-	       (size_t)plan->golden_rows * plan->out_cols * sizeof(float);
+	       (size_t)plan->golden_rows *
+		       (plan->out_cols * sizeof(float) + sizeof(struct fg_plan_refusal));
 }
 
 /* Equal infinities, and NaN where NaN is wanted, are matches too. */
@@ -236,14 +270,32 @@ static const char *golden_source(const struct fg_plan_header *header)
 	return sources[header->golden_shipped];
 }
 
+/* The first of the rows that are refused. */
+static int refused_golden(const struct fg_plan *plan, const struct fg_plan_refusal *refusals,
+			  struct fg_error *error)
+{
+	const float *in = constant(plan, plan->header->golden_inputs);
+	char why[128];
+	size_t row = 0;
+
+	while (!refusals[row].step)
+		row++;
+	fg_plan_refusal_text(plan, &refusals[row], in + row * plan->in_cols, why, sizeof(why));
+	return fg_error_set(error, -EILSEQ, "%sgolden row %zu: the model refuses it: %s",
+			    golden_source(plan->header), row, why);
+}
+
 int fg_plan_check_golden(const struct fg_plan *plan, void *scratch, struct fg_error *error)
 {
 	const struct fg_plan_header *header = plan->header;
 	const float *wanted = constant(plan, header->golden_outputs);
 	float *got = (float *)((char *)scratch + fg_plan_scratch_bytes(plan, plan->golden_rows));
 	const size_t count = (size_t)plan->golden_rows * plan->out_cols;
+	struct fg_plan_refusal *refusals = (struct fg_plan_refusal *)(got + count);
 
-	fg_plan_run(plan, constant(plan, header->golden_inputs), plan->golden_rows, got, scratch);
+	if (fg_plan_try(plan, constant(plan, header->golden_inputs), plan->golden_rows, got,
+			scratch, refusals))
+		return refused_golden(plan, refusals, error);
 	for (size_t i = 0; i < count; i++) {
 		uint32_t col = (uint32_t)(i % plan->out_cols);
 

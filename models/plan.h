@@ -33,10 +33,17 @@ struct fg_plan {
 	uint32_t out_cols;     /* columns of one output row, 1 .. 2^20 */
 	uint32_t golden_rows;  /* rows of the golden batch, 0 when there is none */
 	uint32_t warmup_count; /* batches to warm up with, 0 when there are none */
+	bool refuses;	       /* some step may refuse a row (fg_plan_try) */
 	/* The caller's, NULL when opened: fg_plan_run calls it after each step of each block of
 	 * rows, with `watcher`, so that somebody can see a long run go on. */
 	void (*progress)(void *watcher);
 	void *watcher;
+};
+
+/* That a row has no answer: an id that no table has, a category that nobody knows. */
+struct fg_plan_refusal {
+	uint32_t step; /* that refuses it, plus 1; 0: none does */
+	uint32_t col;  /* of what that step reads */
 };
 
 /*
@@ -70,6 +77,20 @@ void fg_plan_run(const struct fg_plan *plan, const float *in, uint32_t rows, flo
 		 void *scratch);
 
 /*
+ * The same, and refusals[row] says of each row whether the model refuses it, as its own runtime
+ * would; what `out` holds of such a row means nothing, and other rows do not change. Returns how
+ * many are refused. A plan that does not `refuse` takes no time for it.
+ */
+uint32_t fg_plan_try(const struct fg_plan *plan, const float *in, uint32_t rows, float *out,
+		     void *scratch, struct fg_plan_refusal *refusals);
+
+/* Why: "input 'item', column 2: 30 is not in 0..29" and the like in text[size]; `in` is the row
+ * (step
+ * != 0). */
+void fg_plan_refusal_text(const struct fg_plan *plan, const struct fg_plan_refusal *refusal,
+			  const float *in, char *text, size_t size);
+
+/*
  * Runs step `i` < step_count alone, as often as the caller likes, on what fg_plan_run with the
  * same `in`, `rows` (at most FG_PLAN_BLOCK_ROWS), `out` and `scratch` has left there. For
  * measuring a step: the time is right, but buffers are shared between steps, so the numbers in
@@ -81,9 +102,8 @@ void fg_plan_run_step(const struct fg_plan *plan, uint32_t i, const float *in, u
 /*
  * Runs the golden batch (what the version shipped, or rows that flipgate-pack generated and ran
  * through the C reference) and compares. -EILSEQ with *error naming whose rows they are, row,
- * column, got and wanted when one is outside the plan's tolerance. `scratch` as for fg_plan_run
- * with golden_rows rows, plus golden_rows * out_cols floats behind it (fg_plan_golden_scratch_bytes
- * counts both).
+ * column, got and wanted when one is outside the plan's tolerance, or why the model refuses the
+ * row. `scratch` holds fg_plan_golden_scratch_bytes.
  */
 int fg_plan_check_golden(const struct fg_plan *plan, void *scratch, struct fg_error *error);
 size_t fg_plan_golden_scratch_bytes(const struct fg_plan *plan);

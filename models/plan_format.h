@@ -17,7 +17,7 @@
 #include "models/kernels.h"
 
 #define FG_PLAN_MAGIC		0x4c504746u /* "FGPL" */
-#define FG_PLAN_VERSION		3u
+#define FG_PLAN_VERSION		4u
 #define FG_PLAN_ALIGN		64u
 #define FG_PLAN_MAX_COLS	(1u << 20)
 #define FG_PLAN_MAX_STEPS	4096u

@@ -72,21 +72,37 @@ static struct worst find_worst(const struct verify *verify, const float *got)
 	return worst;
 }
 
+/* The first row that the model refuses: there is nothing to compare. */
+static int refused(const struct verify *verify, const struct fg_plan *plan,
+		   const struct fg_plan_refusal *refusals, struct fg_error *error)
+{
+	const float *in = verify->inputs.data;
+	char why[128];
+	size_t row = 0;
+
+	while (!refusals[row].step)
+		row++;
+	fg_plan_refusal_text(plan, &refusals[row], in + row * plan->in_cols, why, sizeof(why));
+	return fg_error_set(error, -EINVAL, "row %zu: the model refuses it: %s", row, why);
+}
+
 static int run_rows(const struct verify *verify, const struct fg_plan *plan, struct worst *worst,
 		    struct fg_error *error)
 {
 	const size_t rows = verify->inputs.rows;
 	float *got = malloc(rows * plan->out_cols * sizeof(*got));
+	struct fg_plan_refusal *refusals = malloc(rows * sizeof(*refusals));
 	void *scratch = aligned_alloc(64, fg_plan_scratch_bytes(plan, (uint32_t)rows) + 64);
 	int result = 0;
 
-	if (got && scratch) {
-		fg_plan_run(plan, verify->inputs.data, (uint32_t)rows, got, scratch);
-		*worst = find_worst(verify, got);
-	} else {
+	if (!got || !scratch || !refusals)
 		result = fg_error_set(error, -ENOMEM, "%zu rows do not fit in memory", rows);
-	}
+	else if (fg_plan_try(plan, verify->inputs.data, (uint32_t)rows, got, scratch, refusals))
+		result = refused(verify, plan, refusals, error);
+	else
+		*worst = find_worst(verify, got);
 	free(got);
+	free(refusals);
 	free(scratch);
 	return result;
 }

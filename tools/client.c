@@ -14,7 +14,7 @@
 #include "userspace/protocol/wire.h"
 
 _Static_assert((int)FG_CLIENT_F32 == FG_DTYPE_F32 && (int)FG_CLIENT_I8 == FG_DTYPE_I8, "dtypes");
-_Static_assert((int)FG_CLIENT_INTERNAL == FG_STATUS_INTERNAL, "statuses");
+_Static_assert((int)FG_CLIENT_BAD_VALUE == FG_STATUS_BAD_VALUE, "statuses");
 
 #define MS_NS		  1000000ull
 #define DESCRIPTION_BYTES 32768 /* of 256 ports with the longest names */

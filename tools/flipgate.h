@@ -62,6 +62,7 @@ enum fg_client_status {
 	FG_CLIENT_REPLY_TOO_LONG = 8,
 	FG_CLIENT_OVERLOADED = 9,
 	FG_CLIENT_INTERNAL = 10,
+	FG_CLIENT_BAD_VALUE = 11,
 };
 
 /* One line that says what was wrong and what to do. Written only when a call fails; may be NULL

@@ -258,7 +258,8 @@ def load(net, *args, address=None):
 
 HEADER = struct.Struct("<IBBHIBBHQQQIIIIII")
 STATUS = ["ok", "bad_request", "unknown_model", "unknown_version", "bad_shape", "bad_dtype",
-          "too_many_rows", "deadline", "reply_too_long", "overloaded", "internal"]
+          "too_many_rows", "deadline", "reply_too_long", "overloaded", "internal",
+          "bad_value"]
 
 
 def xxh32(data, seed=0):

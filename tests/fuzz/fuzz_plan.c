@@ -81,9 +81,15 @@ static void run(const struct fg_plan *plan)
 	float *in = make_rows(plan);
 	float *out = allocate(ROWS * plan->out_cols * sizeof(float));
 	void *scratch = allocate(fg_plan_scratch_bytes(plan, ROWS));
+	struct fg_plan_refusal refusals[ROWS];
 	struct fg_error error;
+	char text[64];
 
-	fg_plan_run(plan, in, ROWS, out, scratch);
+	if (fg_plan_try(plan, in, ROWS, out, scratch, refusals))
+		for (uint32_t row = 0; row < ROWS; row++)
+			if (refusals[row].step)
+				fg_plan_refusal_text(plan, &refusals[row], in + row * plan->in_cols,
+						     text, sizeof(text));
 	run_warmup(plan, out, scratch);
 	free(scratch);
 	scratch = allocate(fg_plan_golden_scratch_bytes(plan));

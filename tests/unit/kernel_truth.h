@@ -220,7 +220,8 @@ static inline float truth_moved(const struct fg_kernel_args *args, enum fg_step_
 		return case_get(args->in, row * args->in_stride + from);
 	case FG_STEP_EMBED:
 		for (int i = 0; i < (int)args->entries; i++)
-			if (x == (float)i || x == (float)(i - (int)args->entries))
+			if (x == (float)i ||
+			    (args->alpha < 0 && x == (float)(i - (int)args->entries)))
 				return weights[(size_t)i * args->out_cols + col];
 		return NAN;
 	default:

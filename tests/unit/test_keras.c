@@ -239,6 +239,34 @@ static void whole_inputs_become_floats(void **state)
 		"-0.5 -0.25 0 0.75 ");
 }
 
+/* Keras does not count ids from the end, as ONNX does. */
+static void negative_ids_are_refused(void **state)
+{
+	const float in[4] = {0, -1, 2, 5};
+	struct fg_plan_refusal refusal;
+	struct fg_error error = {""};
+	struct fg_graph graph;
+	struct fg_plan plan;
+	float out[8];
+	void *bytes, *scratch;
+	char why[64];
+	size_t size;
+
+	(void)state;
+	if (parse_config(ONE("Embedding", "table", ", \"input_dim\": 5, \"output_dim\": 2"), &graph,
+			 &error) ||
+	    fg_compile(&graph, NULL, NULL, &bytes, &size, &error) ||
+	    fg_plan_open(&plan, bytes, size, &error))
+		fail_msg("refused: %s", error.text);
+	scratch = aligned_alloc(64, fg_plan_scratch_bytes(&plan, 1) + 64);
+	assert_int_equal(fg_plan_try(&plan, in, 1, out, scratch, &refusal), 1);
+	fg_plan_refusal_text(&plan, &refusal, in, why, sizeof(why));
+	assert_string_equal(why, "input 'x', column 1: -1 is not in 0..4");
+	free(scratch);
+	free(bytes);
+	fg_graph_free(&graph);
+}
+
 /* Shapes, types and names of inputs and outputs; variables are read. */
 static void ports_are_read(void **state)
 {
@@ -615,6 +643,7 @@ int main(void)
 		cmocka_unit_test(activations_become_nodes),
 		cmocka_unit_test(graphs_are_followed),
 		cmocka_unit_test(whole_inputs_become_floats),
+		cmocka_unit_test(negative_ids_are_refused),
 		cmocka_unit_test(ports_are_read),
 		cmocka_unit_test(other_layers_are_refused),
 		cmocka_unit_test(odd_models_are_refused),

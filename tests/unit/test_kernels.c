@@ -46,8 +46,10 @@ static struct kernel_case random_case(enum fg_step_kind kind, enum fg_activation
 		.beta = 0.75f,
 	};
 
-	if (kind == FG_STEP_EMBED)
+	if (kind == FG_STEP_EMBED) {
 		test.in_cols = 1;
+		test.alpha = test.broadcast ? -1 : 0; /* negative ids count from the end, or not */
+	}
 	if (kind == FG_STEP_COLUMNS)
 		test.out_cols = 1 + case_random(seed) % MAX_COLS;
 	if (is_reduction(kind))

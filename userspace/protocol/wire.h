@@ -47,7 +47,8 @@ enum fg_dtype {
 	X(DEADLINE, "deadline", "could not be answered within deadline_us")                        \
 	X(REPLY_TOO_LONG, "reply_too_long", "the reply would exceed request + 64 bytes: pad")      \
 	X(OVERLOADED, "overloaded", "the worker refuses work: try again later")                    \
-	X(INTERNAL, "internal", "a defect of the server")
+	X(INTERNAL, "internal", "a defect of the server")                                          \
+	X(BAD_VALUE, "bad_value", "the model refuses a value: an id that it does not have")
 
 enum fg_status {
 #define FG_STATUS_ENUM(name, label, help) FG_STATUS_##name,

@@ -108,20 +108,19 @@ static void watch_batch(struct fg_engine *engine)
 		const struct fg_engine_pending *pending =
 			&engine->pending[engine->schedule.order[batch->first + i]];
 		uint32_t rows = pending->header.rows;
+		const struct fg_watch_answer answer = {
+			.rows = rows,
+			.in_cols = plan->in_cols,
+			.out_cols = plan->out_cols,
+			.compute_ns = (uint32_t)((uint64_t)engine->watched_ns * rows / batch->rows),
+			.latency_ns =
+				fg_engine_elapsed_ns(pending->message->arrived_ns, engine->now_ns),
+			.in = in,
+			.out = out,
+		};
 
-		fg_watch_answer(engine->watch,
-				&(struct fg_watch_answer){
-					.rows = rows,
-					.in_cols = plan->in_cols,
-					.out_cols = plan->out_cols,
-					.compute_ns = (uint32_t)((uint64_t)engine->watched_ns *
-								 rows / batch->rows),
-					.latency_ns =
-						fg_engine_elapsed_ns(pending->message->arrived_ns,
-								     engine->now_ns),
-					.in = in,
-					.out = out,
-				});
+		if (!pending->refused)
+			fg_watch_answer(engine->watch, &answer);
 		in += (size_t)rows * plan->in_cols;
 		out += (size_t)rows * plan->out_cols;
 	}
@@ -426,6 +425,7 @@ void fg_engine_answer(struct fg_engine *engine, const struct fg_engine_pending *
 		       .compute_ns = compute_ns,
 	       });
 	fg_stats_add(&engine->stats->replies, 1);
+	fg_stats_add(&engine->stats->rows, rows);
 }
 
 void fg_engine_beat(struct fg_engine *engine)
@@ -464,22 +464,51 @@ static void gather(struct fg_engine *engine, struct fg_batch *batch)
 	}
 }
 
+bool fg_engine_refuse_value(struct fg_engine *engine, const struct fg_engine_pending *pending,
+			    uint32_t first, uint32_t rows, uint32_t done)
+{
+	const struct fg_plan *plan = &engine->models[pending->entry].plan;
+	char why[FG_ENGINE_TEXT_BYTES + 1];
+	uint32_t row = first;
+
+	if (!engine->refused_rows)
+		return false;
+	while (row < first + rows && !engine->refusals[row].step)
+		row++;
+	if (row == first + rows)
+		return false;
+	fg_plan_refusal_text(plan, &engine->refusals[row], engine->in + (size_t)row * plan->in_cols,
+			     why, sizeof(why));
+	refuse(engine, pending, FG_STATUS_BAD_VALUE, "row %u: %s", done + row - first, why);
+	return true;
+}
+
+void fg_engine_run(struct fg_engine *engine, uint32_t entry, uint32_t rows, float *out)
+{
+	engine->refused_rows = fg_plan_try(&engine->models[entry].plan, engine->in, rows, out,
+					   engine->scratch, engine->refusals);
+	fg_stats_add(&engine->stats->batches, 1);
+	fg_engine_beat(engine);
+}
+
 /* Writes each request's rows of the output into its reply. */
 static void scatter(struct fg_engine *engine, const struct fg_batch *batch, uint64_t start_ns)
 {
 	uint32_t cols = engine->models[batch->entry].plan.out_cols, i;
 	uint32_t compute_ns = fg_engine_elapsed_ns(start_ns, engine->now_ns);
-	const float *out = engine->out;
+	uint32_t row = 0;
 
 	for (i = 0; i < batch->count; i++) {
-		const struct fg_engine_pending *pending =
+		struct fg_engine_pending *pending =
 			&engine->pending[engine->schedule.order[batch->first + i]];
 
-		fg_engine_answer(engine, pending, out, start_ns, compute_ns);
-		out += pending->header.rows * cols;
+		pending->refused =
+			fg_engine_refuse_value(engine, pending, row, pending->header.rows, 0);
+		if (!pending->refused)
+			fg_engine_answer(engine, pending, engine->out + (size_t)row * cols,
+					 start_ns, compute_ns);
+		row += pending->header.rows;
 	}
-	fg_stats_add(&engine->stats->rows, batch->rows);
-	fg_stats_add(&engine->stats->batches, 1);
 }
 
 bool fg_engine_step(struct fg_engine *engine)
@@ -497,9 +526,7 @@ bool fg_engine_step(struct fg_engine *engine)
 	gather(engine, batch);
 	if (!batch->rows)
 		return true;
-	fg_plan_run(&engine->models[batch->entry].plan, engine->in, batch->rows, engine->out,
-		    engine->scratch);
-	fg_engine_beat(engine);
+	fg_engine_run(engine, batch->entry, batch->rows, engine->out);
 	engine->others_ran = true;
 	fg_share_repay(&engine->share, engine->now_ns - start_ns);
 	scatter(engine, batch, start_ns);

@@ -67,6 +67,7 @@ struct fg_engine_pending {
 	struct fg_message *message;
 	struct fg_wire_header header; /* copied once: the datagram is overwritten by the reply */
 	uint32_t entry;
+	bool refused; /* of a batch that ran: the model refused a row of it */
 };
 
 /* A request that waits in a line, in a place of its own. */
@@ -101,6 +102,8 @@ struct fg_engine {
 	float *in;     /* (rows, in_cols) of the batch that runs */
 	float *out;    /* (rows, out_cols) */
 	void *scratch; /* of the plan that runs */
+	struct fg_plan_refusal refusals[FG_BATCH_MAX_ROWS]; /* of the batch that ran last */
+	uint32_t refused_rows;				    /* so many of them say so */
 
 	/* Requests that take longer than long_ns, and where they wait. */
 	uint64_t long_ns;

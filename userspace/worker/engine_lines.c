@@ -97,11 +97,8 @@ static void run(struct fg_engine *engine, uint32_t entry, uint32_t rows, float *
 {
 	uint64_t start_ns = engine->now_ns;
 
-	fg_plan_run(&engine->models[entry].plan, engine->in, rows, out, engine->scratch);
-	fg_engine_beat(engine);
+	fg_engine_run(engine, entry, rows, out);
 	fg_share_ran(&engine->share, entry, engine->now_ns - start_ns);
-	fg_stats_add(&engine->stats->rows, rows);
-	fg_stats_add(&engine->stats->batches, 1);
 }
 
 /* Some more rows of a request that is longer than a piece. Its outputs are gathered aside: the
@@ -120,6 +117,10 @@ static void run_part(struct fg_engine *engine, struct fg_engine_waiting *waiting
 	fg_engine_rows(engine, pending, waiting->rows_done, rows, engine->in);
 	run(engine, entry, rows,
 	    out + (size_t)waiting->rows_done * engine->models[entry].plan.out_cols);
+	if (fg_engine_refuse_value(engine, pending, 0, rows, waiting->rows_done)) {
+		leave(engine, entry);
+		return;
+	}
 	waiting->rows_done += rows;
 	waiting->compute_ns += fg_engine_elapsed_ns(start_ns, engine->now_ns);
 	if (waiting->rows_done < all)
@@ -163,7 +164,7 @@ static void run_together(struct fg_engine *engine, uint32_t entry)
 	const struct fg_plan *plan = &engine->models[entry].plan;
 	const float *in = engine->in, *out = engine->out;
 	uint64_t start_ns = engine->now_ns;
-	uint32_t rows, compute_ns, count = gather(engine, entry, &rows);
+	uint32_t row = 0, rows, compute_ns, count = gather(engine, entry, &rows);
 
 	run(engine, entry, rows, engine->out);
 	compute_ns = fg_engine_elapsed_ns(start_ns, engine->now_ns);
@@ -172,9 +173,12 @@ static void run_together(struct fg_engine *engine, uint32_t entry)
 		uint32_t own = waiting->pending.header.rows;
 
 		waiting->compute_ns = (uint32_t)((uint64_t)compute_ns * own / rows);
-		if (fg_engine_is_watched(engine, entry))
-			watch(engine, waiting, in, out);
-		fg_engine_answer(engine, &waiting->pending, out, start_ns, compute_ns);
+		if (!fg_engine_refuse_value(engine, &waiting->pending, row, own, 0)) {
+			if (fg_engine_is_watched(engine, entry))
+				watch(engine, waiting, in, out);
+			fg_engine_answer(engine, &waiting->pending, out, start_ns, compute_ns);
+		}
+		row += own;
 		in += (size_t)own * plan->in_cols;
 		out += (size_t)own * plan->out_cols;
 		leave(engine, entry);

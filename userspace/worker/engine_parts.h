@@ -14,6 +14,15 @@ void fg_engine_rows(const struct fg_engine *engine, const struct fg_engine_pendi
  * run began at start_ns. */
 void fg_engine_answer(struct fg_engine *engine, const struct fg_engine_pending *pending,
 		      const float *out, uint64_t start_ns, uint32_t compute_ns);
+/* Runs the rows in engine->in, and notes which the model refuses. */
+void fg_engine_run(struct fg_engine *engine, uint32_t entry, uint32_t rows, float *out);
+/*
+ * True: of those rows the model refused one of first .. first + rows - 1, which are this request's
+ * (from its row `done` on), so it is answered with BAD_VALUE. The watch does not count that: an id
+ * that a client makes up is no fault of a version.
+ */
+bool fg_engine_refuse_value(struct fg_engine *engine, const struct fg_engine_pending *pending,
+			    uint32_t first, uint32_t rows, uint32_t done);
 /* Answers with DEADLINE: the run would end at finish_ns; or with OVERLOADED. */
 void fg_engine_refuse_late(struct fg_engine *engine, const struct fg_engine_pending *pending,
 			   uint64_t finish_ns);

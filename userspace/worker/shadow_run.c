@@ -96,17 +96,19 @@ static uint64_t cpu_ns(void)
  */
 static uint64_t run_batch(struct fg_shadow_run *run)
 {
-	const struct fg_engine *engine = run->engine;
+	struct fg_engine *engine = run->engine;
 	const struct fg_plan *plan = &engine->models[run->entry].plan;
 	uint64_t spent_ns = 0;
 
+	run->refused = 0;
 	for (uint32_t row = 0; row < run->rows; row += run->slice_rows) {
 		uint32_t left = run->rows - row;
 		uint64_t start_ns = cpu_ns();
 
-		fg_plan_run(plan, engine->in + (size_t)row * plan->in_cols,
-			    left < run->slice_rows ? left : run->slice_rows,
-			    engine->out + (size_t)row * plan->out_cols, engine->scratch);
+		run->refused += fg_plan_try(plan, engine->in + (size_t)row * plan->in_cols,
+					    left < run->slice_rows ? left : run->slice_rows,
+					    engine->out + (size_t)row * plan->out_cols,
+					    engine->scratch, engine->refusals + row);
 		spent_ns += cpu_ns() - start_ns;
 		beat(run);
 		sched_yield();
@@ -144,6 +146,15 @@ static void note_worst(struct fg_state_seen *seen, const float *live, const floa
 	atomic_store_explicit(&seen->worst, bits, memory_order_relaxed);
 }
 
+/* True when the plan refuses a row that the live one has answered. */
+static bool is_refused(const struct fg_shadow_run *run, uint32_t first_row, uint32_t rows)
+{
+	for (uint32_t row = first_row; run->refused && row < first_row + rows; row++)
+		if (run->engine->refusals[row].step)
+			return true;
+	return false;
+}
+
 /* Counts one record's answers, live and own (rows, out_cols). */
 static void compare(struct fg_shadow_run *run, const struct fg_shadow_record *record,
 		    const float *live, const float *own, uint64_t own_ns)
@@ -170,6 +181,7 @@ static void flush(struct fg_shadow_run *run)
 {
 	const float *live = run->live, *own = run->engine->out;
 	uint64_t spent_ns;
+	uint32_t row = 0;
 
 	if (!run->count)
 		return;
@@ -178,7 +190,11 @@ static void flush(struct fg_shadow_run *run)
 		const struct fg_shadow_record *record = &run->records[i];
 		size_t floats = (size_t)record->rows * record->out_cols;
 
-		compare(run, record, live, own, spent_ns * record->rows / run->rows);
+		if (is_refused(run, row, record->rows))
+			fg_watch_error(&run->watch);
+		else
+			compare(run, record, live, own, spent_ns * record->rows / run->rows);
+		row += record->rows;
 		live += floats;
 		own += floats;
 	}

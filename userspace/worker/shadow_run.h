@@ -34,6 +34,7 @@ struct fg_shadow_run {
 
 	/* The batch: its inputs are in engine->in, its own outputs will be in engine->out. */
 	uint32_t count, rows;
+	uint32_t refused; /* rows that its plan has refused: engine->refusals */
 	struct fg_shadow_record records[FG_SHADOW_RECORDS];
 	float *live; /* (rows, out_cols): what was answered */
 
