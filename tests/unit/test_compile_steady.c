@@ -17,7 +17,7 @@
 #include "models/plan_format.h"
 #include "tests/unit/onnx_writer.h"
 
-enum { MODELS = 150, WIDTH = 24 };
+enum { MODELS = 150, WIDTH = 56 };
 
 static struct writer graph, attributes;
 static uint32_t seed;
