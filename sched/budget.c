@@ -116,6 +116,18 @@ uint64_t fg_budget_share(const struct fg_budget *budget, uint32_t hunger)
 	return share < FG_BUDGET_PACK_MOST_BYTES ? share : FG_BUDGET_PACK_MOST_BYTES;
 }
 
+uint64_t fg_budget_worker(const struct fg_budget *budget,
+			  const struct fg_rollout_observed *observed,
+			  const struct fg_rollout_config *config)
+{
+	uint64_t left = fg_budget_left(budget);
+
+	if (!budget->limit)
+		return 0;
+	left = left > budget->packing ? (left - budget->packing) / config->worker_count : 0;
+	return (observed->memory.worker_bytes + left) >> 24 << 24;
+}
+
 static unsigned long long mib(uint64_t bytes)
 {
 	return (bytes + (1 << 20) - 1) >> 20;

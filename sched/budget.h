@@ -37,6 +37,10 @@ uint64_t fg_budget_left(const struct fg_budget *budget);
 /* What one packer gets: a part, so that others can work beside it; more where that was too little
  * (enum fg_rollout_hunger). */
 uint64_t fg_budget_share(const struct fg_budget *budget, uint32_t hunger);
+/* What a worker of the STARTING generation may take for its models; 0: any. In steps of 16 MiB. */
+uint64_t fg_budget_worker(const struct fg_budget *budget,
+			  const struct fg_rollout_observed *observed,
+			  const struct fg_rollout_config *config);
 /* No generation holds that plan. */
 bool fg_budget_waits(const struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
 		     uint32_t plan);

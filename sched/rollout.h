@@ -292,7 +292,7 @@ enum fg_rollout_verb {
 	FG_ROLLOUT_FLIP,  /* slots: a table of these becomes live; canary, value: of these beside
 			   * them, by that weight (parts of FG_CANARY_WHOLE) */
 	FG_ROLLOUT_FENCE, /* wait until no program runs that began before */
-	FG_ROLLOUT_SPAWN, /* slot, index (of the generation's record), worker (0 ..) */
+	FG_ROLLOUT_SPAWN, /* slot, index (of the generation's record), worker (0 ..), memory */
 	FG_ROLLOUT_KILL,  /* slot */
 	FG_ROLLOUT_PACK,  /* index (of the plan), model, version, fingerprint, memory */
 	FG_ROLLOUT_DROP,  /* index (of the plan) */
@@ -308,7 +308,8 @@ struct fg_rollout_action {
 	uint32_t deaths; /* of the slot so far: tells one SPAWN, KILL or PRIORITY from the next */
 	uint32_t weight;
 	uint64_t slots, canary, version, fingerprint;
-	uint64_t memory; /* bytes that the packer may use, its plan included */
+	uint64_t memory; /* bytes that the packer (its plan included), or the worker for its models,
+			  * may use; 0: any */
 	char model[FG_ROLLOUT_NAME_BYTES];
 };
 

@@ -1,4 +1,5 @@
 #include <string.h>
+#include "sched/budget.h"
 #include "sched/maglev.h"
 #include "sched/rollout_actions.h"
 #include "sched/rollout_pack.h"
@@ -331,8 +332,10 @@ static void list_spawns(struct list *list)
 	const struct fg_rollout_generation *generation;
 	const struct fg_rollout_slot *slot;
 	struct fg_rollout_action *action;
+	struct fg_budget budget;
 	uint32_t w;
 
+	fg_budget_count(list->rollout, list->observed, list->config, &budget);
 	FOR_EACH_GENERATION(generation, list->rollout)
 	{
 		if (generation->phase != FG_GENERATION_STARTING &&
@@ -349,6 +352,9 @@ static void list_spawns(struct list *list)
 			action->generation = generation->id;
 			action->worker = w;
 			action->deaths = slot->deaths;
+			if (generation->phase == FG_GENERATION_STARTING)
+				action->memory =
+					fg_budget_worker(&budget, list->observed, list->config);
 		}
 	}
 }

@@ -1,7 +1,8 @@
 """Small ONNX files that are large or slow to pack: what somebody who means harm would publish.
 
 large(layers, seed) becomes a plan of 16 MiB for each layer; slow(products) takes some seconds of
-computing for each product, before a plan is there.
+computing for each product, before a plan is there; hungry(rows) keeps rows of 2^20 columns while it
+runs.
 """
 
 import struct
@@ -47,3 +48,16 @@ def slow(products, width=1024):
         nodes.append(node("MatMul", [f"w{i}", f"w{i}"], f"w{i + 1}"))
     nodes.append(node("MatMul", ["x", f"w{products}"], "y"))
     return model(nodes, [("s", [width, width])], width, width)
+
+
+def hungry(rows, width=1 << 20):
+    nodes = [constant("s", "w", 0x3a800000), node("MatMul", ["x", "w"], "h0")]
+    for i in range(rows):
+        nodes.append(node(("Sigmoid", "Tanh", "Exp")[i % 3], [f"h{i}"], f"h{i + 1}"))
+    last = f"h{rows}"
+    for i in range(rows):
+        nodes.append(node("Add", [last, f"h{i}"], f"a{i}"))
+        last = f"a{i}"
+    nodes.append(node("ReduceMax", [last], "y") + field(5, text(1, "axes") + field(8, 1) +
+                                                        field(20, 7)))
+    return model(nodes, [("s", [1, width])], 1, 1)

@@ -97,6 +97,20 @@ static void packers_share_what_is_left(void **state)
 	assert_true(fg_budget_share(&budget, FG_HUNGER_NONE) == FG_BUDGET_PACK_MOST_BYTES);
 }
 
+/* A worker that starts has its own part of what is left, beside what any worker takes. */
+static void starting_workers_share(void **state)
+{
+	(void)state;
+	add_plan(0, 50);
+	add_generation(0, FG_GENERATION_STARTING, 0, 0);
+	expect(90, 0, 0, 0, 810);
+	assert_int_equal(fg_budget_worker(&budget, &observed, &config) / MIB, 416);
+	budget.packing = 800 * MIB;
+	assert_int_equal(fg_budget_worker(&budget, &observed, &config) / MIB, 16);
+	budget.limit = 0;
+	assert_int_equal(fg_budget_worker(&budget, &observed, &config), 0);
+}
+
 static void only_what_waits_can_be_too_much(void **state)
 {
 	(void)state;
@@ -188,6 +202,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(each_byte_counts_once, reset),
 		cmocka_unit_test_setup(packers_share_what_is_left, reset),
+		cmocka_unit_test_setup(starting_workers_share, reset),
 		cmocka_unit_test_setup(only_what_waits_can_be_too_much, reset),
 		cmocka_unit_test(the_sum_fits_into_a_reason),
 		cmocka_unit_test(the_least_limit_above_counts),

@@ -80,6 +80,7 @@ static void run_worker(struct keeper *keeper, const struct fg_orders_message *or
 		.plan_fds = plan_fds,
 		.slot = order->slot,
 		.cpu = order->cpu,
+		.memory_bytes = order->memory_bytes,
 	};
 
 	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++)

@@ -16,8 +16,9 @@ enum fg_orders_verb {
 	FG_ORDERS_PACK,	    /* pack `path` into plans[plan]: model, version, fingerprint, path,
 			       memory_bytes */
 	FG_ORDERS_DROP,	    /* forget plans[plan]: closes the memfd, phase becomes FREE */
-	FG_ORDERS_SPAWN,    /* start a worker: slot, cpu, generation (its index in rollout) */
-	FG_ORDERS_KILL,	    /* SIGKILL the worker in slot (it hangs) */
+	FG_ORDERS_SPAWN, /* start a worker: slot, cpu, generation (index in rollout), memory_bytes
+			  */
+	FG_ORDERS_KILL,	 /* SIGKILL the worker in slot (it hangs) */
 	FG_ORDERS_PRIORITY, /* slot, urgent: 1 while draining (see keeper.c), 0 otherwise */
 	FG_ORDERS_UPGRADE,  /* path: run this flipgated as control from now on, see takeover.h */
 	FG_ORDERS_AUDIT,    /* keeper to control: the audit log is this descriptor from now on */
@@ -32,7 +33,7 @@ struct fg_orders_message {
 	uint32_t urgent;
 	uint64_t version;
 	uint64_t fingerprint;
-	uint64_t memory_bytes; /* that the packer may use; 0: any */
+	uint64_t memory_bytes; /* that the packer, or the worker for its models, may use; 0: any */
 	char model[FG_NAME_BYTES];
 	char path[4096]; /* the version's directory, absolute */
 };

@@ -347,6 +347,7 @@ static int send_order(struct fg_control *control, const struct fg_rollout_action
 		message.verb = FG_ORDERS_SPAWN;
 		message.generation = action->index;
 		message.cpu = cpu_of(control, action);
+		message.memory_bytes = action->memory;
 		break;
 	case FG_ROLLOUT_KILL:
 		message.verb = FG_ORDERS_KILL;

@@ -256,6 +256,26 @@ static uint64_t own_bytes(FILE *file)
 	return kib << 10;
 }
 
+/* A plan of some KB may ask for much memory to run in: that must fail here, not wake the kernel's
+ * killer. What is mapped by now (`data` of statm, in pages) is not counted. */
+static int bound_memory(const struct fg_worker_setup *setup, struct fg_error *error)
+{
+	FILE *file = setup->memory_bytes ? fopen("/proc/self/statm", "re") : NULL;
+	unsigned long long pages;
+	struct rlimit limit;
+	int got = file ? fscanf(file, "%*u %*u %*u %*u %*u %llu", &pages) : 0;
+
+	if (file)
+		fclose(file);
+	if (got != 1)
+		return 0;
+	limit.rlim_cur = limit.rlim_max =
+		pages * (unsigned long long)sysconf(_SC_PAGESIZE) + setup->memory_bytes;
+	return setrlimit(RLIMIT_DATA, &limit)
+		       ? fg_error_set(error, -errno, "memory limit: %s", strerror(errno))
+		       : 0;
+}
+
 /* With privileges: what needs them, and nothing that looks into a plan. */
 static int set_up_privileged(struct worker *worker, const struct fg_worker_setup *setup,
 			     struct fg_error *error)
@@ -341,7 +361,9 @@ static int set_up(struct worker *worker, const struct fg_worker_setup *setup,
 	if (code)
 		return code;
 	memory = fopen("/proc/self/smaps_rollup", "re");
-	code = fg_sandbox_drop(setup->config->user, error);
+	code = bound_memory(setup, error);
+	if (!code)
+		code = fg_sandbox_drop(setup->config->user, error);
 	if (!code)
 		code = fg_sandbox_seccomp(FG_SANDBOX_WORKER, error);
 	if (!code)

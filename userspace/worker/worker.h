@@ -21,6 +21,7 @@ struct fg_worker_setup {
 	const int *plan_fds; /* [FG_STATE_MAX_PLANS] sealed memfds, -1: none */
 	uint16_t slot;
 	int cpu;
+	uint64_t memory_bytes; /* that it may take for its models; 0: any */
 };
 
 /*
