@@ -33,16 +33,6 @@ static bool is_serving(const struct fg_rollout_generation *generation)
 	       generation->phase == FG_GENERATION_SHADOW;
 }
 
-static bool is_starting(const struct fg_rollout *rollout)
-{
-	uint32_t i;
-
-	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++)
-		if (rollout->generations[i].phase == FG_GENERATION_STARTING)
-			return true;
-	return false;
-}
-
 bool fg_budget_waits(const struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
 		     uint32_t plan)
 {
@@ -86,8 +76,7 @@ void fg_budget_count(const struct fg_rollout *rollout, const struct fg_rollout_o
 	budget->serving += bytes_of(observed, serving);
 	budget->kept += bytes_of(observed, kept & ~serving);
 	budget->waiting = bytes_of(observed, waiting);
-	if (!is_starting(rollout))
-		budget->start = config->worker_count * memory->worker_bytes;
+	budget->start = config->worker_count * memory->worker_bytes;
 }
 
 uint64_t fg_budget_left(const struct fg_budget *budget)

@@ -24,7 +24,7 @@ struct fg_budget {
 	uint64_t serving; /* plans and workers that serve, or start to */
 	uint64_t kept; /* plans and workers that only KEPT, DRAINING, RETIRING generations hold */
 	uint64_t waiting; /* plans that no generation holds yet */
-	uint64_t start;	  /* workers of the next generation; 0: it is starting */
+	uint64_t start;	  /* workers of the next generation, also while one is starting */
 	uint64_t packing; /* what running packers may use */
 };
 

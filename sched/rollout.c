@@ -445,7 +445,9 @@ bool fg_step_make_room(struct fg_step *step)
 			oldest = generation;
 		if (generation->phase == FG_GENERATION_RETIRING)
 			return true;
-		soon |= generation->phase == FG_GENERATION_DRAINING;
+		soon |= generation->phase == FG_GENERATION_DRAINING ||
+			generation->phase ==
+				FG_GENERATION_STARTING; /* LIVE drains then, or this ends */
 	}
 	if (oldest)
 		fg_step_enter(step, oldest, FG_GENERATION_RETIRING);
