@@ -387,11 +387,8 @@ void fg_step_packers(struct fg_step *step)
 	struct fg_packs packs;
 
 	forget_tries(step);
-	for (;;) {
-		fg_pack_choose(step->rollout, step->observed, step->config, step->now_ns, &packs);
-		if (!packs.starved.model || fg_step_make_room(step))
-			break;
+	fg_pack_choose(step->rollout, step->observed, step->config, step->now_ns, &packs);
+	if (packs.starved.model && !fg_step_make_room(step))
 		refuse(step, &packs.starved);
-	}
 	give_way(step, packs.waiting + lacks, packs.hurry || lacks);
 }
