@@ -461,7 +461,8 @@ void fg_step_begin(struct fg_step *step, const struct fg_set *set, bool shadow)
 	uint32_t w, workers = shadow ? 1 : step->config->worker_count;
 	uint16_t slots[FG_ROLLOUT_MAX_WORKERS];
 
-	if (fg_step_lacks_memory(step))
+	step->blocked = fg_step_lacks_memory(step);
+	if (step->blocked)
 		return; /* it waits for memory that comes free */
 	if (!generation || !choose_slots(step, workers, slots)) {
 		fg_step_make_room(step);
@@ -603,7 +604,7 @@ void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observe
 		     const struct fg_rollout_config *config, uint64_t now_ns,
 		     struct fg_rollout_actions *actions)
 {
-	struct fg_step step = {rollout, observed, config, now_ns};
+	struct fg_step step = {rollout, observed, config, now_ns, false};
 	uint32_t i;
 
 	fg_wanted_sync(rollout, observed->store);
@@ -613,16 +614,16 @@ void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observe
 	flip_out(&step);
 	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++)
 		wind_down(&step, &rollout->generations[i]);
-	if (!observed->stopping) {
+	if (!observed->stopping)
 		fg_step_memory(&step);
-		fg_step_packers(&step);
-	}
 	if (observed->stopping) {
 		stop(&step);
 	} else if (!fg_step_canary(&step)) {
 		choose(&step);
 	}
-	if (!observed->stopping)
+	if (!observed->stopping) {
 		fg_step_shadow(&step);
+		fg_step_packers(&step);
+	}
 	fg_rollout_list(rollout, observed, config, now_ns, actions);
 }

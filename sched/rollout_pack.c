@@ -383,12 +383,11 @@ static void refuse(struct fg_step *step, const struct fg_pack *pack)
 
 void fg_step_packers(struct fg_step *step)
 {
-	bool lacks = fg_step_lacks_memory(step);
 	struct fg_packs packs;
 
 	forget_tries(step);
 	fg_pack_choose(step->rollout, step->observed, step->config, step->now_ns, &packs);
 	if (packs.starved.model && !fg_step_make_room(step))
 		refuse(step, &packs.starved);
-	give_way(step, packs.waiting + lacks, packs.hurry || lacks);
+	give_way(step, packs.waiting + step->blocked, packs.hurry || step->blocked);
 }

@@ -23,6 +23,7 @@ struct fg_step {
 	const struct fg_rollout_observed *observed;
 	const struct fg_rollout_config *config;
 	uint64_t now_ns;
+	bool blocked; /* something packed could not start: packers use the memory for it */
 };
 
 /* A set of model versions, each with its plan. */
