@@ -6,7 +6,6 @@
 #include "models/compile_golden.h"
 #include "models/compile_plan.h"
 #include "models/compile_steady.h"
-#include "models/cpu.h"
 #include "models/ir.h"
 #include "models/optimize.h"
 #include "models/pack.h"
@@ -57,30 +56,34 @@ static int run_reference(const struct fg_plan *plan, const float *inputs, uint32
 }
 
 /* Before any rows are run: those of a plan that takes too long would not end. */
-static int check_time(const struct fg_plan *plan, uint64_t most_ns, struct fg_error *error)
+static int check_time(const struct fg_plan *plan, const float *in, uint64_t most_ns,
+		      struct fg_error *error)
 {
-	return most_ns ? fg_row_time_check(plan, most_ns, error) : 0;
+	return most_ns ? fg_row_time_check(plan, in, most_ns, error) : 0;
 }
 
-/* The f32 plan, with room for golden rows, and what it makes of the rows that are tried; -ETIME
- * when one of them takes longer than most_ns (0: any time). */
+/* The f32 plan, with room for golden rows, and what it makes of the rows that are tried. */
 static int make(const struct fg_ir *ir, const struct fg_golden_rows *golden,
 		const struct fg_golden_rows *tried, uint64_t most_ns, struct made *made,
 		struct fg_error *error)
 {
 	struct fg_plan_refusal refusals[TRIED_ROWS] = {{0}};
 	float *shaken;
+	bool jumps;
 	int ret = fg_plan_make(ir, FG_WEIGHTS_F32, golden, &made->bytes, &made->size, error);
 
 	if (!ret)
 		ret = fg_plan_open(&made->plan, made->bytes, made->size, error);
 	if (!ret)
-		ret = check_time(&made->plan, most_ns, error);
+		ret = check_time(&made->plan, tried->inputs, most_ns, error);
 	if (ret)
 		return ret;
 	made->rows = tried->rows;
-	if (!fg_steady_has_jumps(&made->plan) && made->rows > FG_GOLDEN_MADE_ROWS)
+	jumps = fg_steady_has_jumps(&made->plan);
+	if (!jumps && made->rows > FG_GOLDEN_MADE_ROWS)
 		made->rows = FG_GOLDEN_MADE_ROWS;
+	made->rows = fg_row_time_rows(&made->plan, tried->inputs, made->rows,
+				      jumps ? 1 + FG_STEADY_RUNS : 1);
 	ret = run_reference(&made->plan, tried->inputs, made->rows, ir->arena, &made->outputs,
 			    refusals, error);
 	if (!ret && fg_steady_measure(&made->plan, tried->inputs, made->rows, made->outputs,
@@ -112,7 +115,7 @@ static bool agree(const struct made *a, const struct made *b)
  * that has too many steps or buffers when it is not optimized cannot be compared.
  */
 static int check_folding(struct fg_ir *ir, const struct fg_golden_rows *golden,
-			 const struct fg_golden_rows *tried, struct made *made,
+			 const struct fg_golden_rows *tried, uint64_t most_ns, struct made *made,
 			 struct fg_error *error)
 {
 	struct made plain = {.bytes = NULL};
@@ -126,7 +129,7 @@ static int check_folding(struct fg_ir *ir, const struct fg_golden_rows *golden,
 		free(made->bytes);
 		*made = plain;
 		*ir = lowered;
-		return 0;
+		return check_time(&made->plan, tried->inputs, most_ns, error);
 	}
 	free(plain.bytes);
 	return ret == -EINVAL ? 0 : ret;
@@ -200,7 +203,8 @@ static int measure(const struct fg_plan *plan, const float *got, const float *f3
 
 /* The f32 plan becomes one with narrow weights, when that is close enough to it. */
 static int narrow(const struct fg_ir *ir, const struct fg_compile_options *options,
-		  struct fg_golden_rows *golden, struct made *made, struct fg_error *error)
+		  struct fg_golden_rows *golden, const float *in, struct made *made,
+		  struct fg_error *error)
 {
 	const float bound = options->max_error > 0 ? options->max_error : FG_COMPILE_MAX_ERROR;
 	struct fg_plan_refusal *refusals =
@@ -224,7 +228,7 @@ static int narrow(const struct fg_ir *ir, const struct fg_compile_options *optio
 	if (!ret)
 		ret = fg_plan_open(&made->plan, made->bytes, made->size, error);
 	if (!ret)
-		ret = check_time(&made->plan, options->max_row_ns, error);
+		ret = check_time(&made->plan, in, options->max_row_ns, error);
 	if (!ret)
 		ret = run_reference(&made->plan, golden->inputs, golden->rows, ir->arena, &got,
 				    refusals, error);
@@ -242,6 +246,7 @@ static int make_plan(struct fg_ir *ir, const struct fg_golden *shipped,
 		     struct fg_error *error)
 {
 	const uint32_t gain = options->weights == FG_WEIGHTS_F32 ? 1 : NARROW_GAIN;
+	const uint64_t most_ns = options->max_row_ns * gain;
 	struct fg_golden_rows tried, golden;
 	int ret = fg_golden_rows_make(ir, ir->arena, TRIED_ROWS, &tried, error);
 
@@ -253,13 +258,13 @@ static int make_plan(struct fg_ir *ir, const struct fg_golden *shipped,
 	if (!ret && !options->plain)
 		ret = fg_optimize(ir, options->weights, error);
 	if (!ret)
-		ret = make(ir, &golden, &tried, options->max_row_ns * gain, made, error);
+		ret = make(ir, &golden, &tried, most_ns, made, error);
 	if (!ret && ir->folded)
-		ret = check_folding(ir, &golden, &tried, made, error);
+		ret = check_folding(ir, &golden, &tried, most_ns, made, error);
 	if (!ret && !shipped)
 		ret = choose_rows(made, &tried, ir->arena, &golden, error);
 	if (!ret && options->weights != FG_WEIGHTS_F32)
-		return narrow(ir, options, &golden, made, error);
+		return narrow(ir, options, &golden, tried.inputs, made, error);
 	if (!ret)
 		fg_plan_amend(made->bytes, &golden, 0);
 	return ret;

@@ -7,8 +7,6 @@
 #include "models/plan_format.h"
 #include "models/plan_shape.h"
 
-#define RUNS 12
-
 /* A rounded result is off by this part of itself: 16 units, more than kernels differ by. What goes
  * into a sum, by a quarter of that times the root of how many do: so sums wander. */
 #define RESULT_OFF  0x1p-20f
@@ -185,7 +183,7 @@ int fg_steady_measure(const struct fg_plan *plan, const float *inputs, uint32_t 
 		aligned_alloc(FG_PLAN_ALIGN, fg_plan_scratch_bytes(plan, rows) + FG_PLAN_ALIGN);
 	if (!shaker.shaken_inputs || !shaker.out || !shaker.scratch)
 		goto out;
-	for (int i = 0; i < RUNS; i++) {
+	for (int i = 0; i < FG_STEADY_RUNS; i++) {
 		run(&shaker);
 		for (size_t j = 0; j < (size_t)rows * plan->out_cols; j++)
 			worst[j / plan->out_cols] =

@@ -12,6 +12,8 @@
 #include "models/arena.h"
 #include "models/plan.h"
 
+#define FG_STEADY_RUNS 12 /* of fg_steady_measure, where there are steps that jump */
+
 /* True when some step's result can jump where its input changes a little. */
 bool fg_steady_has_jumps(const struct fg_plan *plan);
 

@@ -80,7 +80,8 @@ static const char usage[] =
 	"\n"
 	"Exit status: 0 done, 1 usage, 2 a file cannot be read, 3 the model is wrong or not\n"
 	"supported, 4 the golden rows do not come out, or the weights' error is above the bound,\n"
-	"5 the plan cannot be written, 6 sandbox, 7 it takes more memory, 8 a row takes too long.\n"
+	"5 the plan cannot be written, 6 sandbox, 7 it takes more memory, 8 a row takes too "
+	"long.\n"
 	"\n"
 	"Examples:\n"
 	"  flipgate-pack models/digits/3 --output digits-3.plan\n"
@@ -592,8 +593,8 @@ int main(int argc, char **argv)
 				  .output_fd = -1,
 				  .error_fd = -1,
 				  .user = "nobody",
-				  .compile.max_row_ns = FG_ROW_TIME_DEFAULT_NS,
-				  .memory_bytes = MEMORY_BYTES};
+				  .memory_bytes = MEMORY_BYTES,
+				  .compile.max_row_ns = FG_ROW_TIME_DEFAULT_NS};
 	int status = parse_options(&options, argc, argv);
 
 	if (status)
