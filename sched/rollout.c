@@ -357,10 +357,12 @@ static bool gone(struct fg_step *step, const struct fg_rollout_generation *gener
 }
 
 /* The way down: DRAINING -> KEPT -> RETIRING -> NONE. One that is KEPT and lost a worker is of no
- * use for a rollback. */
+ * use for a rollback, nor is one that LIVE replaced by its like. */
 static void wind_down(struct fg_step *step, struct fg_rollout_generation *generation)
 {
+	const struct fg_rollout_generation *live = fg_step_find(step, FG_GENERATION_LIVE);
 	bool keep = step->config->keep_ms && !step->observed->stopping && !generation->bad &&
+		    !(live && fg_set_twins(generation, live)) &&
 		    fg_rollout_all_ready(generation, step->observed, step->now_ns);
 
 	switch (generation->phase) {
@@ -497,10 +499,10 @@ static bool gathering(struct fg_step *step, const struct fg_set *set)
 		       (step->rollout->flip.count ? FG_ROLLOUT_GATHER_NS : FG_ROLLOUT_FIRST_NS);
 }
 
-static void follow_starting(struct fg_step *step, struct fg_rollout_generation *starting,
-			    const struct fg_rollout_generation *live, const struct fg_set *set)
+/* `back`: what was started is not wanted at all now. */
+static void follow_starting(struct fg_step *step, struct fg_rollout_generation *starting, bool back,
+			    const struct fg_set *set)
 {
-	bool back = live && fg_set_same(set, live); /* what was started is not wanted at all now */
 	bool always = back || step->rollout->trial.active; /* what is tried must be all of it */
 
 	if (!fg_set_same(set, starting) && (always || step->rollout->replaced < REPLACE_LIMIT)) {
@@ -518,6 +520,7 @@ static void choose(struct fg_step *step)
 	struct fg_rollout_generation *starting = fg_step_starting(step, false);
 	struct fg_rollout_generation *held;
 	struct fg_set set;
+	bool same, done;
 
 	fg_set_build(step, live, &set);
 	if (fg_step_trial(step, &set))
@@ -526,12 +529,14 @@ static void choose(struct fg_step *step)
 		step->rollout->solo = 0;
 	if (step->rollout->solo && !step->rollout->trial.active)
 		fg_set_keep_one_change(&set, live);
-	held = live && fg_set_same(&set, live) ? NULL : fg_step_held(step, &set);
+	same = live && fg_set_same(&set, live);
+	done = same && !fg_rollout_lacks_sockets(live, step->observed);
+	held = same ? NULL : fg_step_held(step, &set);
 	if (starting && !held) {
-		follow_starting(step, starting, live, &set);
+		follow_starting(step, starting, done, &set);
 		return;
 	}
-	if (!set.count || (live && fg_set_same(&set, live))) {
+	if (!set.count || done) {
 		step->rollout->gather_ns = 0;
 		return;
 	}

@@ -237,6 +237,7 @@ struct fg_rollout_slot {
 	uint32_t flows;			    /* see flows_known */
 	uint32_t connections;		    /* TCP, open now */
 	uint32_t watch;			    /* epoch of the watch it is told; 0: none */
+	uint32_t attachment;		    /* whose sockets its worker has; 0: none */
 	const char *error;		    /* why it failed or how it ended; may be "" */
 };
 
@@ -271,6 +272,7 @@ struct fg_rollout_served {
 struct fg_rollout_observed {
 	bool stopping;
 	bool flows_known;		  /* flows were counted after the other fields were read */
+	uint32_t attachment;		  /* whose sockets workers should have; 0: none is needed */
 	uint64_t table;			  /* bit s: the live table names slot s, or was flipped in
 					   * with it: a small part leaves some without position */
 	uint16_t positions[FG_MAX_SLOTS]; /* of the live table that name the slot */
@@ -326,6 +328,8 @@ struct fg_rollout_actions {
  *  - it is flipped in when all its workers are READY; when one fails, dies or takes too long, it is
  *    abandoned and the version at fault is remembered as failed. When several versions changed at
  *    once, the fault is found by starting them one at a time;
+ *  - where a LIVE worker lacks the sockets of the present attachment, the same set is started anew
+ * and flipped in; what it replaces is not kept;
  *  - a DRAINING or KEPT generation that holds just the wanted set is flipped back to, unpacked;
  *  - a worker may poll or finish only at normal priority: one that is still urgent from a drain
  * goes on sleeping between requests until the keeper has made it normal, or it would starve its

@@ -19,6 +19,9 @@ bool fg_rollout_ready(const struct fg_rollout_generation *generation, uint32_t w
 		      const struct fg_rollout_observed *observed, uint64_t now_ns);
 bool fg_rollout_all_ready(const struct fg_rollout_generation *generation,
 			  const struct fg_rollout_observed *observed, uint64_t now_ns);
+/* One of its workers was started before the present attachment, and has no socket of it. */
+bool fg_rollout_lacks_sockets(const struct fg_rollout_generation *generation,
+			      const struct fg_rollout_observed *observed);
 /* Bit s: a worker of the generation stands in slot s. */
 uint64_t fg_rollout_slots(const struct fg_rollout_generation *generation);
 /* The plan of a version: held by a generation that served, or packed from the files as they are.

@@ -27,18 +27,28 @@ static bool same_entry(const struct fg_rollout_entry *a, const struct fg_rollout
 	       !memcmp(a->labels, b->labels, sizeof(a->labels));
 }
 
-bool fg_set_same(const struct fg_set *set, const struct fg_rollout_generation *generation)
+static bool same_entries(const struct fg_rollout_entry *entries, uint32_t count,
+			 const struct fg_rollout_generation *generation)
 {
 	uint32_t i;
 
-	if (set->count != generation->entry_count)
+	if (count != generation->entry_count)
 		return false;
-	for (i = 0; i < set->count; i++)
-		if (!same_entry(&set->entries[i],
-				fg_rollout_version(generation, set->entries[i].model,
-						   set->entries[i].version)))
+	for (i = 0; i < count; i++)
+		if (!same_entry(&entries[i], fg_rollout_version(generation, entries[i].model,
+								entries[i].version)))
 			return false;
 	return true;
+}
+
+bool fg_set_same(const struct fg_set *set, const struct fg_rollout_generation *generation)
+{
+	return same_entries(set->entries, set->count, generation);
+}
+
+bool fg_set_twins(const struct fg_rollout_generation *a, const struct fg_rollout_generation *b)
+{
+	return same_entries(a->entries, a->entry_count, b);
 }
 
 static bool has_plan(const struct fg_rollout_generation *generation,

@@ -45,6 +45,8 @@ void fg_set_build(const struct fg_step *step, const struct fg_rollout_generation
 bool fg_set_has(const struct fg_set *set, const char *model, uint64_t version);
 /* The same versions, plans, defaults and labels? */
 bool fg_set_same(const struct fg_set *set, const struct fg_rollout_generation *generation);
+/* The same of two generations. */
+bool fg_set_twins(const struct fg_rollout_generation *a, const struct fg_rollout_generation *b);
 /* Keeps of the plans that are not live yet only the first. */
 void fg_set_keep_one_change(struct fg_set *set, const struct fg_rollout_generation *live);
 /* Entries whose plan `live` (may be NULL) does not hold; *fault: the last of them. */

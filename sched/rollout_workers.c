@@ -42,6 +42,18 @@ bool fg_rollout_all_ready(const struct fg_rollout_generation *generation,
 	return true;
 }
 
+bool fg_rollout_lacks_sockets(const struct fg_rollout_generation *generation,
+			      const struct fg_rollout_observed *observed)
+{
+	uint32_t w;
+
+	for (w = 0; observed->attachment && w < generation->worker_count; w++)
+		if (fg_rollout_alive(generation, w, observed) &&
+		    observed->slots[generation->slots[w]].attachment != observed->attachment)
+			return true;
+	return false;
+}
+
 uint64_t fg_rollout_slots(const struct fg_rollout_generation *generation)
 {
 	uint64_t slots = 0;

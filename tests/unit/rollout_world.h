@@ -88,6 +88,7 @@ struct world {
 	bool real_tables;	 /* `table` is built at each flip; else its shares are computed */
 	bool was_live;		 /* a generation was live before */
 	/* what happened, for tests to look at */
+	uint32_t attachments; /* so far */
 	uint32_t flips, fences, spawns, kills, packs, drops;
 	uint32_t log_count;
 	/* The rest needs no zeroes. */
@@ -267,6 +268,7 @@ static inline void world_spawn(struct world *world, const struct fg_rollout_acti
 	world_check_plans(world, generation);
 	assert_int_not_equal(seen->order, FG_ORDER_FINISH);
 	seen->generation = generation->id;
+	seen->attachment = world->seen.attachment;
 	seen->phase = FG_WORK_STARTING;
 	seen->spawned_ns = world->now_ns;
 	seen->heartbeat_ns = world->now_ns;

@@ -113,6 +113,10 @@ static void random_event(struct world *world)
 		if (world_random(world, 10) == 0)
 			world->seen.table = 0; /* control died in a flip: nobody knows the table */
 		break;
+	case 7:
+		if (world_random(world, 10) == 0) /* the interface went, or came back */
+			world->seen.attachment = world->seen.attachment ? 0 : ++world->attachments;
+		break;
 	default:
 		break;
 	}
@@ -163,6 +167,9 @@ static void check_live(struct world *world)
 	for (uint32_t w = 0; w < live->worker_count; w++) {
 		slots |= 1ull << live->slots[w];
 		assert_int_equal(world->seen.slots[live->slots[w]].map_state, FG_SLOT_SERVING);
+		if (world->seen.attachment)
+			assert_int_equal(world->seen.slots[live->slots[w]].attachment,
+					 world->seen.attachment);
 	}
 	assert_true(world->seen.table == slots);
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_MODELS; i++) {
