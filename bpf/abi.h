@@ -52,7 +52,7 @@ struct fg_service {
 #define FG_PROTO_ANY 255
 
 /* The row to look in first, then the next FG_SERVICE_PROBES - 1; a free row ends the search. Rows
- * are written before the programs are attached and never removed. */
+ * are never removed; one that is being added matches nothing before its last word is written. */
 #define FG_SERVICE_ROWS	  1024 /* a power of two, 4 times what can be in use */
 #define FG_SERVICE_PROBES 8
 static inline __u32 fg_service_row(const __u32 addr[4], __u16 port)

@@ -307,11 +307,11 @@ class Reply:
 
 
 class Client:
-    """A UDP socket in the client's namespace."""
+    """A UDP socket in the client's namespace, or in another."""
 
-    def __init__(self, net, address=SERVER4, port=PORT, source_port=0):
+    def __init__(self, net, address=SERVER4, port=PORT, source_port=0, space=None):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with net.inside(net.cl):
+        with net.inside(space or net.cl):
             self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.bind(("", source_port))
         self.socket.connect((address, port))

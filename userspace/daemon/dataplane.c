@@ -3,93 +3,18 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
-#include <linux/ethtool.h>
 #include <linux/filter.h>
 #include <linux/if_xdp.h>
 #include <linux/sock_diag.h>
-#include <linux/sockios.h>
-#include <net/if.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "userspace/daemon/dataplane_interface.h"
 #include "userspace/daemon/dataplane_tcp.h"
-#include "userspace/daemon/host.h"
 
-#define MAX_ENTRIES    2048
-#define MIN_ENTRIES    32
 #define RECEIVE_BUFFER (4 << 20)
 #define PORT_ATTEMPTS  10
-#define BUSY_ATTEMPTS  20
-#define BUSY_PAUSE_US  100000
-
-static int ask_interface(const char *name, unsigned long request, struct ifreq *ifr)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int code;
-
-	if (fd < 0)
-		return -errno;
-	strncpy(ifr->ifr_name, name, IFNAMSIZ - 1);
-	code = ioctl(fd, request, ifr) ? -errno : 0;
-	close(fd);
-	return code;
-}
-
-/* Receive queues of the interface; a driver that does not say has one. */
-static uint32_t count_queues(const char *name)
-{
-	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
-	struct ifreq ifr = {.ifr_data = (void *)&channels};
-	uint32_t queues;
-
-	if (ask_interface(name, SIOCETHTOOL, &ifr))
-		return 1;
-	queues = channels.combined_count + channels.rx_count;
-	return queues ? queues : 1;
-}
-
-static int find_interface(struct fg_dataplane *dataplane, struct fg_error *error)
-{
-	const char *name = dataplane->config->interface;
-	struct ifreq ifr = {0};
-
-	dataplane->ifindex = if_nametoindex(name);
-	if (!dataplane->ifindex)
-		return fg_error_set(error, -ENODEV,
-				    "interface %s: no such interface (see: ip link)", name);
-	if (ask_interface(name, SIOCGIFFLAGS, &ifr) || !(ifr.ifr_flags & IFF_UP))
-		return fg_error_set(error, -ENETDOWN,
-				    "interface %s is down: bring it up (ip link set %s up)", name,
-				    name);
-	dataplane->queues = count_queues(name);
-	if (dataplane->queues > FG_MAX_QUEUES)
-		return fg_error_set(error, -E2BIG,
-				    "interface %s has %u queues, at most %d can be used: "
-				    "ethtool -L %s combined %d",
-				    name, dataplane->queues, FG_MAX_QUEUES, name, FG_MAX_QUEUES);
-	return 0;
-}
-
-int fg_dataplane_follow_host(struct fg_dataplane *dataplane)
-{
-	const char *name = dataplane->config->interface;
-	struct ifreq ifr = {0};
-	struct fg_host host;
-	int code;
-
-	if (!dataplane->queues)
-		return 0;
-	code = ask_interface(name, SIOCGIFMTU, &ifr);
-	if (!code)
-		code = fg_host_read(name, &host);
-	host.generic = dataplane->mode == FG_MODE_GENERIC;
-	if (!code)
-		code = fg_steering_set_host(dataplane->steering, &host);
-	if (!code)
-		dataplane->mtu = ifr.ifr_mtu;
-	return code;
-}
+#define PORT_PAUSE_US  100000
 
 /* ---- listeners -------------------------------------------------------------------------- */
 
@@ -110,8 +35,7 @@ static void set_port(struct sockaddr_storage *address, const struct sockaddr_sto
 			((const struct sockaddr_in6 *)from)->sin6_port;
 }
 
-/* XDP sees packets for other hosts too, so it must know the addresses behind a wildcard: those
- * the interface has now. One that it gets later is served through the stack. */
+/* XDP sees packets for other hosts too, so it must know the addresses behind a wildcard. */
 static int announce_wildcard(const struct fg_dataplane *dataplane, uint32_t listener)
 {
 	const struct sockaddr_storage *wildcard = &dataplane->config->listen[listener];
@@ -125,7 +49,7 @@ static int announce_wildcard(const struct fg_dataplane *dataplane, uint32_t list
 		return code ? code : -errno;
 	for (one = all; one && !code; one = one->ifa_next) {
 		if (!one->ifa_addr || one->ifa_addr->sa_family != wildcard->ss_family ||
-		    strcmp(one->ifa_name, dataplane->config->interface))
+		    strcmp(one->ifa_name, dataplane->interface.name))
 			continue;
 		memset(&address, 0, sizeof(address));
 		memcpy(&address, one->ifa_addr, size);
@@ -145,6 +69,15 @@ static int announce(const struct fg_dataplane *dataplane, uint32_t listener)
 	return fg_steering_listen(dataplane->steering, address, 0, listener);
 }
 
+int fg_dataplane_announce(const struct fg_dataplane *dataplane)
+{
+	int code = 0;
+
+	for (uint32_t i = 0; !code && i < dataplane->config->listen_count; i++)
+		code = announce(dataplane, i);
+	return code;
+}
+
 static int bind_udp(const struct sockaddr_storage *address, bool share, int *result)
 {
 	bool ipv6 = address->ss_family == AF_INET6;
@@ -154,8 +87,12 @@ static int bind_udp(const struct sockaddr_storage *address, bool share, int *res
 
 	if (fd < 0)
 		return -errno;
-	if (share)
+	if (share) {
 		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+		/* The address was there at the start, and may be away just now. */
+		setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_FREEBIND : IP_FREEBIND,
+			   &one, sizeof(one));
+	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer));
 	if (ipv6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
@@ -183,7 +120,7 @@ static int check_port(const struct sockaddr_storage *address, struct fg_error *e
 
 	/* The workers of a keeper that was killed a moment ago need one to die. */
 	for (int attempt = 0; code == -EADDRINUSE && attempt < PORT_ATTEMPTS; attempt++) {
-		usleep(BUSY_PAUSE_US);
+		usleep(PORT_PAUSE_US);
 		code = bind_udp(address, false, &fd);
 	}
 	if (!code)
@@ -230,85 +167,6 @@ static int open_sinks(struct fg_dataplane *dataplane, struct fg_error *error)
 
 /* ---- opening ---------------------------------------------------------------------------- */
 
-static void close_umems(struct fg_dataplane *dataplane)
-{
-	for (uint32_t queue = 0; queue < FG_MAX_QUEUES; queue++)
-		fg_umem_close(&dataplane->umems[queue]);
-}
-
-/* The kernel frees the frames of a gateway that was killed a moment after its processes are gone.
- */
-static int open_umem(struct fg_dataplane *dataplane, uint32_t queue, bool native,
-		     struct fg_error *error)
-{
-	int code;
-
-	for (int attempt = 0; attempt < BUSY_ATTEMPTS; attempt++) {
-		code = fg_umem_open(&dataplane->umems[queue], dataplane->ifindex, queue,
-				    dataplane->config->frames, !native, error);
-		if (code != -EBUSY)
-			break;
-		usleep(BUSY_PAUSE_US);
-	}
-	return code;
-}
-
-/* The program first: if there is another one, its name is the best explanation. Until a slot has a
- * socket it lets everything pass. */
-static int open_xdp(struct fg_dataplane *dataplane, bool native, struct fg_error *error)
-{
-	int code = fg_dataplane_follow_host(dataplane);
-
-	if (code)
-		return fg_error_set(error, code, "interface %s: no MTU or no Ethernet address: %s",
-				    dataplane->config->interface, strerror(-code));
-	code = fg_steering_attach(dataplane->steering, dataplane->ifindex, native, error);
-	for (uint32_t queue = 0; !code && queue < dataplane->queues; queue++)
-		code = open_umem(dataplane, queue, native, error);
-	if (code) {
-		fg_steering_detach(dataplane->steering);
-		close_umems(dataplane);
-	}
-	return code;
-}
-
-static int try_mode(struct fg_dataplane *dataplane, enum fg_mode mode, struct fg_error *error)
-{
-	dataplane->mode = mode;
-	if (mode != FG_MODE_SOCKETS)
-		return open_xdp(dataplane, mode == FG_MODE_NATIVE, error);
-	dataplane->queues = dataplane->mtu = 0;
-	return 0;
-}
-
-static int choose_mode(struct fg_dataplane *dataplane, struct fg_error *error)
-{
-	enum fg_mode forced = dataplane->config->mode;
-	int code;
-
-	if (!dataplane->config->interface[0]) {
-		snprintf(dataplane->mode_reason, sizeof(dataplane->mode_reason),
-			 "no interface was named");
-		return try_mode(dataplane, FG_MODE_SOCKETS, error);
-	}
-	code = find_interface(dataplane, error);
-	if (code)
-		return code;
-	if (forced != FG_MODE_NONE)
-		return try_mode(dataplane, forced, error);
-	for (enum fg_mode mode = FG_MODE_NATIVE; mode <= FG_MODE_SOCKETS; mode++) {
-		struct fg_error reason = {""};
-		size_t used = strlen(dataplane->mode_reason);
-
-		code = try_mode(dataplane, mode, &reason);
-		if (!code)
-			return 0;
-		snprintf(dataplane->mode_reason + used, sizeof(dataplane->mode_reason) - used,
-			 "%s%s: %s", used ? "; " : "", fg_mode_name(mode), reason.text);
-	}
-	return code;
-}
-
 int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *config,
 		      struct fg_steering *steering, struct fg_error *error)
 {
@@ -317,14 +175,13 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 	memset(dataplane, 0, sizeof(*dataplane));
 	dataplane->config = config;
 	dataplane->steering = steering;
+	dataplane->watch = -1;
 	memset(dataplane->sinks, -1, sizeof(dataplane->sinks));
 	memset(dataplane->tcp_sinks, -1, sizeof(dataplane->tcp_sinks));
-	for (uint32_t queue = 0; queue < FG_MAX_QUEUES; queue++)
-		dataplane->umems[queue].owner = -1;
 	for (uint32_t i = 0; !code && i < config->listen_count; i++)
 		code = check_port(&config->listen[i], error);
-	for (uint32_t i = 0; !code && i < config->listen_count; i++) {
-		code = announce(dataplane, i);
+	if (!code) {
+		code = fg_dataplane_announce(dataplane);
 		if (code)
 			fg_error_set(error, code, "announcing a listener: %s", strerror(-code));
 	}
@@ -339,7 +196,7 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 	if (!code)
 		code = fg_dataplane_tcp_open(dataplane, error);
 	if (!code)
-		code = choose_mode(dataplane, error);
+		code = fg_dataplane_interface_open(dataplane, error);
 	if (code)
 		fg_dataplane_close(dataplane);
 	return code;
@@ -347,8 +204,6 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 
 static void close_slot(struct fg_dataplane *dataplane, struct fg_dataplane_slot *slot)
 {
-	for (uint32_t queue = 0; queue < dataplane->queues; queue++)
-		fg_xsk_close(&slot->xsks[queue]);
 	for (uint32_t i = 0; i < dataplane->config->listen_count; i++)
 		if (slot->udp[i] >= 0)
 			close(slot->udp[i]);
@@ -366,36 +221,10 @@ void fg_dataplane_close(struct fg_dataplane *dataplane)
 		if (dataplane->sinks[i] >= 0)
 			close(dataplane->sinks[i]);
 	fg_dataplane_tcp_close(dataplane);
-	close_umems(dataplane);
+	fg_dataplane_interface_close(dataplane);
 }
 
 /* ---- slots ------------------------------------------------------------------------------ */
-
-/* The workers of two generations with full rings still leave half of the frames to the driver and
- * to those that are not stalled. */
-static uint32_t ring_entries(const struct fg_config *config)
-{
-	uint32_t entries = MAX_ENTRIES;
-
-	while (entries > MIN_ENTRIES && entries * 4 * config->worker_count > config->frames)
-		entries /= 2;
-	return entries;
-}
-
-static int open_queue(struct fg_dataplane *dataplane, uint16_t slot, uint32_t queue,
-		      struct fg_error *error)
-{
-	struct fg_xsk *xsk = &dataplane->slots[slot].xsks[queue];
-	int code = fg_xsk_open(xsk, &dataplane->umems[queue], dataplane->ifindex, queue, slot,
-			       ring_entries(dataplane->config), error);
-
-	if (code)
-		return code;
-	code = fg_steering_set_xsk(dataplane->steering, slot, queue, xsk->fd);
-	if (code)
-		fg_error_set(error, code, "steering to slot %u: %s", slot, strerror(-code));
-	return code;
-}
 
 static int open_sockets(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error)
 {
@@ -404,8 +233,6 @@ static int open_sockets(struct fg_dataplane *dataplane, uint16_t slot, struct fg
 
 	if (sockets->open)
 		return 0;
-	for (uint32_t queue = 0; queue < FG_MAX_QUEUES; queue++)
-		sockets->xsks[queue].fd = -1;
 	memset(sockets->udp, -1, sizeof(sockets->udp));
 	for (uint32_t i = 0; !code && i < dataplane->config->listen_count; i++) {
 		code = open_listener(dataplane, slot, i, &sockets->udp[i]);
@@ -413,8 +240,6 @@ static int open_sockets(struct fg_dataplane *dataplane, uint16_t slot, struct fg
 			fg_error_set(error, code, "UDP socket of slot %u: %s", slot,
 				     strerror(-code));
 	}
-	for (uint32_t queue = 0; !code && queue < dataplane->queues; queue++)
-		code = open_queue(dataplane, slot, queue, error);
 	if (code)
 		close_slot(dataplane, sockets);
 	else
@@ -426,6 +251,8 @@ int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct
 {
 	int code = open_sockets(dataplane, slot, error);
 
+	if (!code)
+		fg_dataplane_interface_open_slot(dataplane, slot);
 	if (dataplane->slots[slot].vacant)
 		fg_dataplane_tcp_leave_slot(dataplane, slot);
 	if (!code)
@@ -452,7 +279,7 @@ uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot
 		return 0;
 	if (sockets->vacant)
 		fg_dataplane_tcp_leave_slot(dataplane, slot);
-	for (uint32_t queue = 0; queue < dataplane->queues; queue++)
+	for (uint32_t queue = 0; queue < sockets->queues; queue++)
 		lost += fg_xsk_reclaim(&sockets->xsks[queue]);
 	for (uint32_t i = 0; i < dataplane->config->listen_count; i++)
 		while (recv(sockets->udp[i], &byte, 1, MSG_DONTWAIT | MSG_TRUNC) >= 0)
@@ -460,12 +287,12 @@ uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot
 	return lost;
 }
 
-static void count_xsk(int fd, struct fg_state_drops *drops)
+void fg_dataplane_count_xsk(const struct fg_xsk *xsk, struct fg_state_drops *drops)
 {
 	struct xdp_statistics statistics = {0};
 	socklen_t size = sizeof(statistics);
 
-	if (getsockopt(fd, SOL_XDP, XDP_STATISTICS, &statistics, &size))
+	if (getsockopt(xsk->fd, SOL_XDP, XDP_STATISTICS, &statistics, &size))
 		return;
 	drops->ring_full += statistics.rx_ring_full;
 	drops->no_frame += statistics.rx_dropped + statistics.rx_fill_ring_empty_descs;
@@ -482,13 +309,13 @@ static void count_udp(int fd, struct fg_state_drops *drops)
 
 void fg_dataplane_count_drops(const struct fg_dataplane *dataplane, struct fg_state_drops *drops)
 {
-	struct fg_state_drops sum = {0};
+	struct fg_state_drops sum = dataplane->gone;
 
 	for (uint32_t i = 0; i < FG_MAX_SLOTS; i++) {
 		const struct fg_dataplane_slot *slot = &dataplane->slots[i];
 
-		for (uint32_t queue = 0; slot->open && queue < dataplane->queues; queue++)
-			count_xsk(slot->xsks[queue].fd, &sum);
+		for (uint32_t queue = 0; queue < slot->queues; queue++)
+			fg_dataplane_count_xsk(&slot->xsks[queue], &sum);
 		for (uint32_t k = 0; slot->open && k < dataplane->config->listen_count; k++)
 			count_udp(slot->udp[k], &sum);
 	}

@@ -9,15 +9,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "userspace/daemon/config.h"
+#include "userspace/daemon/interface.h"
 #include "userspace/daemon/steering.h"
 #include "userspace/shared/xsk.h"
 
-/* One slot's sockets. The first two kinds are made the first time the slot is used, and stay open
- * until the keeper ends; TCP listeners are as dataplane_tcp.h says. */
+/* One slot's sockets. UDP sockets are made the first time the slot is used, and stay open until the
+ * keeper ends; AF_XDP sockets likewise, but not longer than the interface (dataplane_interface.h);
+ * TCP listeners are as dataplane_tcp.h says. */
 struct fg_dataplane_slot {
-	bool open;
+	bool open;			   /* has UDP sockets */
 	bool listening;			   /* has TCP listeners */
 	bool vacant;			   /* its worker ended, and no other was announced */
+	uint32_t queues;		   /* with an AF_XDP socket, from 0 on */
 	struct fg_xsk xsks[FG_MAX_QUEUES]; /* [queues] */
 	int udp[FG_MAX_LISTENERS];	   /* [listeners] */
 	int tcp[FG_MAX_LISTENERS];	   /* [listeners], if listening */
@@ -26,11 +29,20 @@ struct fg_dataplane_slot {
 struct fg_dataplane {
 	const struct fg_config *config;
 	struct fg_steering *steering;
-	enum fg_mode mode;
-	char mode_reason[256]; /* why a faster mode was not taken */
-	int ifindex;
-	uint32_t queues;		 /* 0 in mode sockets */
-	uint32_t mtu;			 /* of the interface; 0 in mode sockets */
+	enum fg_mode mode;	/* now */
+	char mode_reason[256];	/* why no faster one; "": it is the fastest, or the configured */
+	bool by_xdp;		/* the start took a mode with XDP: lost, it is taken again */
+	enum fg_mode bound_for; /* the mode that the frames were bound for */
+	int watch;		/* tells that an interface or address changed; -1: none was named */
+	int ifindex;		/* that the frames are bound to; 0: none */
+	uint32_t queues;	/* with frames, from 0 on */
+	uint32_t attachment;	/* number of the last one that workers must start anew for */
+	uint32_t lost;		/* times that a mode was lost */
+	uint64_t attached_ns;	/* when it was last taken */
+	uint64_t pause_ns;	/* between the last two attempts to have it back */
+	uint64_t retry_ns;	/* not to be tried again before, unless something changed */
+	struct fg_interface interface;	 /* as it was read last */
+	struct fg_state_drops gone;	 /* by AF_XDP sockets that are closed */
 	int sinks[FG_MAX_LISTENERS];	 /* UDP sockets that drop everything; -1: closed */
 	int tcp_sinks[FG_MAX_LISTENERS]; /* listeners that do the same; -1: closed */
 	struct fg_umem umems[FG_MAX_QUEUES];
@@ -38,25 +50,34 @@ struct fg_dataplane {
 };
 
 /*
- * Announces the listeners and attaches in the fastest mode that works: native, generic, sockets;
- * or config->mode alone. Checks that no other program holds a listener's port. Nothing is
- * steered to a worker yet. -errno with *error; then everything is undone.
+ * Announces the listeners and attaches in the fastest mode that an answer can leave in: native,
+ * generic, sockets; or config->mode alone. Checks that no other program holds a listener's port.
+ * Nothing is steered to a worker yet. -errno with *error; then everything is undone.
  */
 int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *config,
 		      struct fg_steering *steering, struct fg_error *error);
 /* Closes all sockets and frames; the steering is the caller's. Safe on a zeroed struct. */
 void fg_dataplane_close(struct fg_dataplane *dataplane);
 
-/*
- * The interface's MTU and MAC, or an address of this host, may have changed: reads them again, for
- * XDP and into dataplane->mtu. Keeper only, whenever it learns of a change and now and then. -errno
- * when the interface is not there; then all stays as it was.
- */
-int fg_dataplane_follow_host(struct fg_dataplane *dataplane);
+/* Tells BPF of all listeners; of a wildcard, the addresses that the interface has now. One that it
+ * loses stays announced. May be repeated. */
+int fg_dataplane_announce(const struct fg_dataplane *dataplane);
+
+/* Compares what is attached with what the interface is now, and makes good what differs
+ * (dataplane_interface.h). Keeper only: when `watch` is readable, and every second. */
+void fg_dataplane_look(struct fg_dataplane *dataplane);
 
 /* A worker is about to stand in the slot: makes the sockets that it has not, and puts them into the
  * maps. Keeper only. */
 int fg_dataplane_open_slot(struct fg_dataplane *dataplane, uint16_t slot, struct fg_error *error);
+
+/* The attachment whose AF_XDP sockets the slot has, all of them; 0: none. */
+static inline uint32_t fg_dataplane_attachment(const struct fg_dataplane *dataplane, uint16_t slot)
+{
+	uint32_t queues = dataplane->slots[slot].queues;
+
+	return queues && queues == dataplane->queues ? dataplane->attachment : 0;
+}
 
 /* A worker of the slot ended: frees the locks it held. Keeper only, before the next. */
 void fg_dataplane_unlock_slot(struct fg_dataplane *dataplane, uint16_t slot);
@@ -67,6 +88,8 @@ void fg_dataplane_unlock_slot(struct fg_dataplane *dataplane, uint16_t slot);
  * it again now and then while the slot has no worker. Returns how many were lost. Keeper only. */
 uint32_t fg_dataplane_reclaim_slot(struct fg_dataplane *dataplane, uint16_t slot);
 
+/* Adds to *drops what this socket dropped. */
+void fg_dataplane_count_xsk(const struct fg_xsk *xsk, struct fg_state_drops *drops);
 /* Adds up what all slots' sockets dropped since the start. */
 void fg_dataplane_count_drops(const struct fg_dataplane *dataplane, struct fg_state_drops *drops);
 

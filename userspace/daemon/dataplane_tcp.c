@@ -27,8 +27,12 @@ static int bind_tcp(const struct sockaddr_storage *address, bool share, int *res
 		return -errno;
 	/* Connections of the gateway's last life may still be in TIME_WAIT. */
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (share)
+	if (share) {
 		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+		/* As for UDP: the address may be away just now. */
+		setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_FREEBIND : IP_FREEBIND,
+			   &one, sizeof(one));
+	}
 	if (ipv6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	/* Connections inherit it: replies leave at once, and are batched already. */

@@ -55,6 +55,39 @@ struct keeper {
 	uint64_t stop_by_ns; /* 0: not stopping */
 };
 
+/* ---- the interface ---------------------------------------------------------------------- */
+
+static void publish_interface(struct keeper *keeper)
+{
+	const struct fg_dataplane *dataplane = &keeper->dataplane;
+	struct fg_state_boot *boot = &keeper->state->boot;
+	bool by_xdp = dataplane->mode != FG_MODE_SOCKETS;
+
+	boot->mode = dataplane->mode;
+	boot->queues = by_xdp ? dataplane->queues : 0;
+	boot->mtu = dataplane->interface.mtu;
+	memcpy(boot->interface,
+	       dataplane->interface.index ? dataplane->interface.name : keeper->config->interface,
+	       sizeof(boot->interface));
+	memcpy(boot->mode_reason, dataplane->mode_reason, sizeof(boot->mode_reason));
+	for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++)
+		atomic_store_explicit(&keeper->state->slots[slot].post.mtu, by_xdp ? boot->mtu : 0,
+				      memory_order_relaxed);
+	atomic_store(&boot->mode_lost, dataplane->lost);
+	atomic_store(&boot->attachment, by_xdp ? dataplane->attachment : 0);
+}
+
+/* Control replaces the workers that a new attachment needs anew. */
+static void look_at_interface(struct keeper *keeper)
+{
+	uint32_t before = atomic_load(&keeper->state->boot.attachment);
+
+	fg_dataplane_look(&keeper->dataplane);
+	publish_interface(keeper);
+	if (atomic_load(&keeper->state->boot.attachment) != before)
+		fg_control_child_poke(&keeper->control);
+}
+
 /* ---- workers ---------------------------------------------------------------------------- */
 
 static void fail_worker(struct keeper *keeper, uint16_t slot, const char *text)
@@ -127,6 +160,9 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 		fail_worker(keeper, order->slot, error.text);
 		return;
 	}
+	publish_interface(keeper); /* sockets that could not be made are a loss */
+	atomic_store(&slot->post.attachment,
+		     fg_dataplane_attachment(&keeper->dataplane, order->slot));
 	/* What was still on its way when the last worker of this slot was reaped. */
 	fg_dataplane_reclaim_slot(&keeper->dataplane, order->slot);
 	pid = fork();
@@ -378,15 +414,6 @@ static int start_control(struct keeper *keeper)
 	return fg_control_child_open(&keeper->control, &setup, keeper->state_fd);
 }
 
-/* The interface and this host's addresses may change at any time. */
-static void follow_host(struct keeper *keeper)
-{
-	fg_dataplane_follow_host(&keeper->dataplane);
-	for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++)
-		atomic_store_explicit(&keeper->state->slots[slot].post.mtu, keeper->dataplane.mtu,
-				      memory_order_relaxed);
-}
-
 static int start(struct keeper *keeper, struct fg_error *error)
 {
 	const struct fg_config *config = keeper->config;
@@ -414,16 +441,12 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	if (code)
 		return code;
 	boot = &keeper->state->boot;
-	boot->mode = keeper->dataplane.mode;
-	boot->queues = keeper->dataplane.queues;
 	boot->frames = config->frames;
-	memcpy(boot->interface, config->interface, sizeof(boot->interface));
-	memcpy(boot->mode_reason, keeper->dataplane.mode_reason, sizeof(boot->mode_reason));
+	publish_interface(keeper);
 	fg_log(FG_LOG_INFO, "start mode=%s interface=%s queues=%u mtu=%u%s%s%s",
-	       fg_mode_name(boot->mode), boot->interface, boot->queues, keeper->dataplane.mtu,
+	       fg_mode_name(boot->mode), boot->interface, boot->queues, boot->mtu,
 	       boot->mode_reason[0] ? " reason=\"" : "", boot->mode_reason,
 	       boot->mode_reason[0] ? "\"" : "");
-	follow_host(keeper);
 	code = start_control(keeper);
 	return code ? fg_error_set(error, code, "control: %s", strerror(-code)) : 0;
 }
@@ -553,9 +576,9 @@ static void tidy(struct keeper *keeper)
 		if (!keeper->posts[slot].pid)
 			fg_dataplane_reclaim_slot(&keeper->dataplane, slot);
 	fg_dataplane_count_drops(&keeper->dataplane, &keeper->state->boot.drops);
-	follow_host(keeper);
 	atomic_store(&keeper->state->boot.log_lost, fg_log_lost());
 	keep_pins(keeper);
+	look_at_interface(keeper);
 }
 
 static void loop(struct keeper *keeper)
@@ -566,9 +589,12 @@ static void loop(struct keeper *keeper)
 		struct pollfd polls[] = {
 			{.fd = keeper->signals, .events = POLLIN},
 			{.fd = keeper->control.orders, .events = POLLIN}, /* poll skips -1 */
+			{.fd = keeper->dataplane.watch, .events = POLLIN},
 		};
 
-		poll(polls, 2, soon || keeper->stop_by_ns ? 50 : 500);
+		poll(polls, 3, soon || keeper->stop_by_ns ? 50 : 500);
+		if (polls[2].revents)
+			look_at_interface(keeper);
 		read_signals(keeper);
 		read_orders(keeper);
 		soon = fg_control_child_keep(&keeper->control);

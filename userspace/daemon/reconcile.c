@@ -72,6 +72,7 @@ static void observe_slot(struct fg_control *control, uint32_t slot)
 
 	seen->pid = atomic_load_explicit(&state->post.pid, memory_order_acquire);
 	seen->generation = atomic_load_explicit(&state->post.generation, memory_order_acquire);
+	seen->attachment = atomic_load_explicit(&state->post.attachment, memory_order_acquire);
 	seen->deaths = atomic_load_explicit(&state->post.deaths, memory_order_acquire);
 	seen->phase = atomic_load_explicit(&state->work.phase, memory_order_acquire);
 	seen->order = atomic_load_explicit(&state->order, memory_order_relaxed);
@@ -160,6 +161,7 @@ static void observe(struct fg_control *control, uint64_t now_ns)
 	uint32_t i;
 
 	control->observed.stopping = atomic_load(&control->state->boot.stopping);
+	control->observed.attachment = atomic_load(&control->state->boot.attachment);
 	control->observed.table = control->table;
 	control->observed.store = &control->repository.store;
 	control->observed.rules[0] = &control->state->rules[0];

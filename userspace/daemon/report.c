@@ -351,9 +351,9 @@ static json_t *report_flips(const struct fg_rollout_flip *flip)
 }
 
 /* What BPF counts, and what the kernel drops between BPF and a worker. */
-static json_t *report_counters(const struct fg_steering *steering,
-			       const struct fg_state_drops *drops)
+static json_t *report_counters(const struct fg_steering *steering, const struct fg_state_boot *boot)
 {
+	const struct fg_state_drops *drops = &boot->drops;
 	uint64_t totals[FG_COUNTER_COUNT];
 	json_t *counters = json_object();
 	uint32_t i;
@@ -365,6 +365,7 @@ static json_t *report_counters(const struct fg_steering *steering,
 	json_object_set_new(counters, "xsk_drop_ring_full", number(drops->ring_full));
 	json_object_set_new(counters, "xsk_drop_no_frame", number(drops->no_frame));
 	json_object_set_new(counters, "udp_drop_full", number(drops->socket_full));
+	json_object_set_new(counters, "mode_lost", number(atomic_load(&boot->mode_lost)));
 	return counters;
 }
 
@@ -399,14 +400,15 @@ static json_t *report_service(const struct fg_control *control, uint64_t now_ns)
 	uint64_t ready_ns = atomic_load(&boot->ready_ns);
 
 	return json_pack(
-		"{s:b,s:s,s:o,s:b,s:f,s:f,s:s,s:o,s:o,s:I,s:o,s:o,s:s,s:s,s:I,s:I,s:I,s:I}", "ok",
-		1, "version", FG_VERSION, "service", fg_control_report_text(config->name), "ready",
-		ready_ns && !atomic_load(&boot->stopping), "uptime_s",
+		"{s:b,s:s,s:o,s:b,s:f,s:f,s:s,s:o,s:o,s:I,s:I,s:o,s:o,s:s,s:s,s:I,s:I,s:I,s:I}",
+		"ok", 1, "version", FG_VERSION, "service", fg_control_report_text(config->name),
+		"ready", ready_ns && !atomic_load(&boot->stopping), "uptime_s",
 		seconds(boot->started_ns, now_ns), "ready_after_ms",
 		seconds(boot->started_ns, ready_ns) * 1e3, "mode", fg_mode_name(boot->mode),
 		"mode_reason", fg_control_report_text(boot->mode_reason), "interface",
-		fg_control_report_text(boot->interface), "queues", (json_int_t)boot->queues,
-		"listen", report_listen(config->listen, config->listen_count), "listen_tcp",
+		fg_control_report_text(boot->interface), "queues", (json_int_t)boot->queues, "mtu",
+		(json_int_t)boot->mtu, "listen",
+		report_listen(config->listen, config->listen_count), "listen_tcp",
 		report_listen(config->listen_tcp, config->listen_tcp_count), "policy",
 		config->policy == FG_POLICY_MANUAL ? "manual" : "latest", "poll",
 		polls[config->poll % 3], "flow_idle_ms", (json_int_t)config->flow_idle_ms,
@@ -436,7 +438,7 @@ json_t *fg_control_report(struct fg_control *control, uint32_t versions, uint64_
 				   : json_null()},
 		{"memory", fg_control_report_memory(control)},
 		{"flips", report_flips(&rollout->flip)},
-		{"counters", report_counters(control->steering, &control->state->boot.drops)},
+		{"counters", report_counters(control->steering, &control->state->boot)},
 		{"log",
 		 json_pack("{s:I}", "lost",
 			   (json_int_t)(count(&control->state->boot.log_lost) + fg_log_lost()))},

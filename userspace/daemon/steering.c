@@ -354,6 +354,15 @@ void fg_steering_detach(struct fg_steering *steering)
 	steering->link = -1;
 }
 
+bool fg_steering_is_attached(const struct fg_steering *steering)
+{
+	struct bpf_link_info info = {};
+	__u32 size = sizeof(info);
+
+	return steering->link >= 0 && !bpf_obj_get_info_by_fd(steering->link, &info, &size) &&
+	       info.xdp.ifindex;
+}
+
 int fg_steering_attach_tcp(struct fg_steering *steering, struct fg_error *error)
 {
 	int link, netns, err = load_lookup(steering, error);

@@ -83,6 +83,9 @@ int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
 /* Takes the XDP program off the interface again; nothing when it is not attached. */
 void fg_steering_detach(struct fg_steering *steering);
 
+/* Is it on an interface still, or did that go, or somebody take it off by force? */
+bool fg_steering_is_attached(const struct fg_steering *steering);
+
 /*
  * Loads the programs for TCP and attaches fg_lookup to this process's network namespace, until
  * fg_steering_close. For a gateway that has TCP listeners: the program runs for every new TCP
@@ -92,9 +95,8 @@ int fg_steering_attach_tcp(struct fg_steering *steering, struct fg_error *error)
 
 /*
  * Announces a UDP address (IPv4 or IPv6; port in network order) of a service; 0.0.0.0 and :: are
- * wildcards. Before the programs are attached. An address that is there already gets the new
- * service and listener. -EINVAL: another family, port 0, or an index out of range; -ENOSPC: too
- * many.
+ * wildcards. At any time. An address that is there already gets the new service and listener.
+ * -EINVAL: another family, port 0, or an index out of range; -ENOSPC: too many.
  */
 int fg_steering_listen(const struct fg_steering *steering, const struct sockaddr_storage *address,
 		       uint16_t service, uint16_t listener);
@@ -117,6 +119,7 @@ int fg_steering_set_host(const struct fg_steering *steering, const struct fg_hos
  * only (-EBUSY). set_tcp wants one that listens (else -EOPNOTSUPP).
  */
 int fg_steering_set_xsk(const struct fg_steering *steering, uint16_t slot, uint32_t queue, int fd);
+void fg_steering_clear_xsk(const struct fg_steering *steering, uint16_t slot, uint32_t queue);
 int fg_steering_set_udp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,
 			int fd);
 int fg_steering_set_tcp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,

@@ -118,6 +118,13 @@ int fg_steering_set_xsk(const struct fg_steering *steering, uint16_t slot, uint3
 	return bpf_map_update_elem(steering->xsks, &key, &fd, BPF_ANY);
 }
 
+void fg_steering_clear_xsk(const struct fg_steering *steering, uint16_t slot, uint32_t queue)
+{
+	uint32_t key = slot * FG_MAX_QUEUES + queue;
+
+	bpf_map_delete_elem(steering->xsks, &key);
+}
+
 static int set_socket(int map, uint16_t slot, uint32_t listener, int fd)
 {
 	uint32_t key = slot * FG_MAX_LISTENERS + listener;

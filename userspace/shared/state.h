@@ -7,7 +7,7 @@
  * written before the atomic field that announces it (release), and read after it (acquire).
  *
  *   part            writer    holds
- *   boot            keeper    facts of this start: mode, interface, pids
+ *   boot            keeper    facts of this start, pids; mode and interface as they are now
  *   plans[]         keeper    packed plans and why one failed (the memfds are the keeper's)
  *   rollout         control   generations, wanted versions: the whole state of sched/rollout
  *   rules[]         control   the configuration of models: rollout says which one is in force. The
@@ -49,9 +49,14 @@ struct fg_state_boot {
 	uint64_t started_ns;	   /* CLOCK_MONOTONIC */
 	_Atomic uint64_t ready_ns; /* when the first generation was flipped in; 0 before. Control
 				    * writes this one field, once */
-	uint32_t mode;		   /* enum fg_mode */
+	uint32_t mode;		   /* enum fg_mode, now */
 	uint32_t queues;	   /* interface queues in use, 0 in mode sockets */
-	uint32_t frames;	   /* UMEM frames per queue */
+	uint32_t mtu;		   /* of the interface, 0 without one */
+	_Atomic uint32_t
+		attachment;	    /* number of the one that workers should have sockets of
+				     * (dataplane_interface.h); 0 in mode sockets. Announces mode */
+	_Atomic uint32_t mode_lost; /* times that the interface was lost */
+	uint32_t frames;	    /* UMEM frames per queue */
 	int32_t keeper_pid;
 	_Atomic int32_t control_pid;
 	_Atomic uint32_t control_restarts;
@@ -63,8 +68,8 @@ struct fg_state_boot {
 	uint32_t layout;	   /* FG_STATE_LAYOUT: who takes over must mean the same */
 	struct fg_state_drops drops; /* every second */
 	_Atomic uint64_t log_lost;   /* lines that the keeper could not log; likewise */
-	char interface[16];
-	char mode_reason[256]; /* why a faster mode was not taken; empty if the first was */
+	char interface[16];	     /* its present name */
+	char mode_reason[256];	     /* why a faster mode is not taken; empty if the first is */
 };
 
 struct fg_state_plan {
@@ -85,6 +90,7 @@ struct fg_state_plan {
 struct fg_state_post {
 	_Atomic int32_t pid;	     /* of the worker, 0: none */
 	_Atomic uint32_t generation; /* of that worker, or of the last */
+	_Atomic uint32_t attachment; /* whose AF_XDP sockets it has, all of them; 0: none */
 	int32_t cpu;
 	int32_t exit_status; /* of the last worker, as from waitpid */
 	uint64_t spawned_ns;

@@ -130,6 +130,12 @@ void fg_umem_close(struct fg_umem *umem)
 	*umem = (struct fg_umem){.owner = -1};
 }
 
+/* A socket that is not bound says so before all else (net/xdp/xsk.c, xsk_check_common). */
+bool fg_umem_is_bound(const struct fg_umem *umem)
+{
+	return recvfrom(umem->owner, NULL, 0, MSG_DONTWAIT, NULL, NULL) >= 0 || errno != ENXIO;
+}
+
 /*
  * A move, step by step:
  *   1. write the addresses into the fill ring behind its producer     (invisible)

@@ -67,6 +67,10 @@ int fg_umem_open(struct fg_umem *umem, int ifindex, uint32_t queue, uint32_t fra
 /* Keeper only, after all sockets that share it are closed. Safe on a struct with owner -1. */
 void fg_umem_close(struct fg_umem *umem);
 
+/* False after the interface went, to nowhere or to another namespace: the sockets are of no use any
+ * more, also when it comes back. Keeper only. */
+bool fg_umem_is_bound(const struct fg_umem *umem);
+
 static inline uint32_t fg_umem_frame(uint64_t address)
 {
 	return (uint32_t)(address / FG_FRAME_BYTES);

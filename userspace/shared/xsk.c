@@ -111,6 +111,15 @@ uint32_t fg_xsk_send(struct fg_xsk *xsk, const struct fg_xsk_frame *frames, uint
 	return count;
 }
 
+/* Its interface went, so the kernel's side of the ring is nobody's any more. */
+static int give_up(struct fg_xsk *xsk)
+{
+	atomic_store_explicit(xsk->tx.consumer,
+			      atomic_load_explicit(xsk->tx.producer, memory_order_relaxed),
+			      memory_order_relaxed);
+	return -ENXIO;
+}
+
 int fg_xsk_kick(struct fg_xsk *xsk)
 {
 	uint32_t waiting;
@@ -120,7 +129,7 @@ int fg_xsk_kick(struct fg_xsk *xsk)
 		/* In copy mode the kernel sends up to 32 a call and says EAGAIN for the rest; with
 		 * zero copy it only wakes the driver, and nothing is gone when the call returns. */
 		if (sendto(xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN)
-			return -errno;
+			return errno == ENXIO ? give_up(xsk) : -errno;
 		if (fg_ring_count(&xsk->tx) == waiting)
 			return -EAGAIN;
 	}

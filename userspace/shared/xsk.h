@@ -46,7 +46,8 @@ uint32_t fg_xsk_send(struct fg_xsk *xsk, const struct fg_xsk_frame *frames, uint
 /*
  * Makes the kernel send what is in the tx ring: one syscall per 32 frames where the driver copies,
  * none where it polls the ring. 0, or -errno when some must wait for the next call (-EAGAIN,
- * -EBUSY, -ENOBUFS: the driver's queue is full; they stay in the ring).
+ * -EBUSY, -ENOBUFS: the driver's queue is full; they stay in the ring). -ENXIO: the interface went,
+ * and with it what was in the ring, which is empty now.
  */
 int fg_xsk_kick(struct fg_xsk *xsk);
 

@@ -1,4 +1,6 @@
 #include "userspace/worker/queue.h"
+
+#include <errno.h>
 #include "userspace/shared/stats.h"
 
 static void hold(struct fg_queue *queue, uint64_t address)
@@ -52,6 +54,14 @@ static void send_by_detour(struct fg_queue *queue, const struct fg_message *mess
 	hold(queue, queue->received[message->tag].address);
 }
 
+static void kick(struct fg_queue *queue)
+{
+	uint32_t waiting = fg_ring_count(&queue->xsk->tx);
+
+	if (fg_xsk_kick(queue->xsk) == -ENXIO)
+		fg_stats_add(&queue->stats->send_failed, waiting);
+}
+
 /* What the engine keeps leaves the arrays to the next that are taken. */
 static void move_kept(struct fg_queue *queue)
 {
@@ -98,7 +108,7 @@ void fg_queue_reply(struct fg_queue *queue)
 	fg_stats_add(&queue->stats->send_failed, sending - sent);
 	for (uint32_t i = sent; i < sending; i++)
 		hold(queue, replies[i].address);
-	fg_xsk_kick(queue->xsk);
+	kick(queue);
 }
 
 uint32_t fg_queue_serve(struct fg_queue *queue, uint64_t now_ns)
@@ -131,7 +141,7 @@ uint32_t fg_queue_serve(struct fg_queue *queue, uint64_t now_ns)
 void fg_queue_tidy(struct fg_queue *queue)
 {
 	if (fg_ring_count(&queue->xsk->tx))
-		fg_xsk_kick(queue->xsk);
+		kick(queue);
 	if (fg_umem_recycle(queue->xsk->umem, queue->xsk->slot + 1, queue->held, queue->held_count))
 		queue->held_count = 0;
 	fg_umem_wake(queue->xsk->umem);

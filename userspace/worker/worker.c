@@ -139,7 +139,7 @@ static int open_uring(struct worker *worker, const struct fg_worker_setup *setup
 
 static void open_queues(struct worker *worker, const struct fg_worker_setup *setup)
 {
-	worker->queue_count = setup->dataplane->queues;
+	worker->queue_count = setup->dataplane->slots[setup->slot].queues;
 	worker->detour = (struct fg_detour){
 		.mtu = &worker->slot->post.mtu,
 		.listeners = worker->config->listen,
@@ -203,7 +203,8 @@ static void unmap_rings(const struct fg_worker_setup *setup)
 		for (uint32_t slot = 0; slot < FG_MAX_SLOTS; slot++) {
 			const struct fg_dataplane_slot *other = &setup->dataplane->slots[slot];
 
-			if (!other->open || (slot == setup->slot && !setup->generation->shadow))
+			if (queue >= other->queues ||
+			    (slot == setup->slot && !setup->generation->shadow))
 				continue;
 			unmap_ring(&other->xsks[queue].rx);
 			unmap_ring(&other->xsks[queue].tx);

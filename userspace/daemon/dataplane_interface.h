@@ -1,0 +1,35 @@
+/*
+ * dataplane_interface.h: the interface's half of dataplane.c: its XDP program, its frames, the
+ * slots' AF_XDP sockets, and what becomes of them when the interface changes.
+ *
+ * An attachment is the program on an interface and frames bound to its queues. It is looked at
+ * again and again, and compared with what the kernel says:
+ *
+ *   what is seen                              what is done
+ *   the interface is gone, or another one     lost: program off, mode sockets in the open (log,
+ *     bears its name, its sockets were          status, a counter), frames and AF_XDP sockets
+ * closed; unbound (it was in another namespace)     attached anew as soon as there is one somebody
+ * took the program off             lost; attached again with the same sockets it has more queues
+ * they get frames it has another name                       nothing: it is the same one
+ *
+ * Meanwhile all that arrives goes up the stack, to the same workers. AF_XDP rings cannot be given
+ * to a worker that runs: a new attachment, and more queues, are for the workers that start from
+ * then on, so control replaces those that serve (rollout.h, `attachment`); what comes for a worker
+ * without such a socket still goes up the stack.
+ */
+#ifndef FG_DAEMON_DATAPLANE_INTERFACE_H
+#define FG_DAEMON_DATAPLANE_INTERFACE_H
+
+#include "userspace/daemon/dataplane.h"
+
+/* Attaches in the fastest mode that an answer can leave in: native, generic, sockets; or in
+ * config->mode alone. -errno with *error; then the caller calls close. */
+int fg_dataplane_interface_open(struct fg_dataplane *dataplane, struct fg_error *error);
+/* Closes frames and AF_XDP sockets; taking the program off is the steering's. */
+void fg_dataplane_interface_close(struct fg_dataplane *dataplane);
+
+/* Gives the slot the AF_XDP sockets that it has not. A failure is a loss of the attachment: the
+ * worker serves by the stack. */
+void fg_dataplane_interface_open_slot(struct fg_dataplane *dataplane, uint16_t slot);
+
+#endif
