@@ -1,34 +1,9 @@
 #!/bin/sh
 # In the test machine: one gateway, load from a namespace on the other end of a veth pair, a new
 # version published meanwhile. TAP. Ends with the machine, so it removes nothing.
-SERVER=10.77.0.1
-DATA=/tests/data/digits
-SOCKET=/run/flipgate.sock
-count=0
-
-# result NAME COMMAND...: one test, passed when the command ends with 0.
-result()
-{
-	name=$1
-	shift
-	count=$((count + 1))
-	if "$@"; then
-		echo "ok $count - cutover: $name"
-	else
-		echo "not ok $count - cutover: $name"
-	fi
-}
-
-# until SECONDS COMMAND...: tries the command until it succeeds.
-until_done()
-{
-	end=$(($(date +%s) + $1))
-	shift
-	while ! "$@"; do
-		[ "$(date +%s)" -lt $end ] || return 1
-		sleep 0.2
-	done
-}
+SUBJECT=cutover
+# shellcheck source=vmtest/common.sh
+. /common.sh
 
 # field NAME: its number or word in the JSON report of the load.
 field()
@@ -40,20 +15,6 @@ is()
 {
 	value=$(field "$1")
 	[ "$value" = "$2" ] || { echo "# $1 is ${value:-missing}, wanted $2" && return 1; }
-}
-
-status_has()
-{
-	flipgate status --socket $SOCKET --output json 2>/tmp/status.err | tr -d ' \n' |
-		grep -q "$1"
-}
-
-publish()
-{
-	mkdir -p /tmp/models/digits
-	cp -r $DATA/"$1" /tmp/models/digits/"$1".tmp
-	chmod -R a+rX /tmp/models
-	mv /tmp/models/digits/"$1".tmp /tmp/models/digits/"$1"
 }
 
 set_up()

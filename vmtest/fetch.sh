@@ -7,7 +7,7 @@ set -euo pipefail
 VERSION=$1
 SUITE=$2
 FOLDER=$3
-MODULES=(veth)
+MODULES=(veth bonding 8021q macvlan ipvlan)
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 fail()
@@ -44,7 +44,8 @@ download()
 	private_apt apt-get update --error-on=any >"$LOG" 2>&1 ||
 		fail "apt-get update of $SUITE failed: no network? Its message is in $LOG"
 	package=$(private_apt apt-cache show linux-image-cloud-amd64 |
-		sed -nE '/^Depends:/ { s/.*(linux-image-[^ ,]+).*/\1/p; q }') || package=none
+		sed -nE '/^Depends:/ s/.*(linux-image-[^ ,]+).*/\1/p' |
+		awk 'NR == 1') || package=none # awk reads all: apt-cache must not be cut off
 	[[ $package == linux-image-"$VERSION".* ]] ||
 		fail "$SUITE has '$package' now: name another suite in vmtest/test_linux_$VERSION"
 	(cd "$WORK" && private_apt apt-get download "$package") >>"$LOG" 2>&1 ||
@@ -69,7 +70,16 @@ add_module()
 	cp "$file" "$target"
 }
 
-[ ! -e "$FOLDER/vmlinuz" ] || exit 0
+is_complete()
+{
+	local module
+	for module in "${MODULES[@]}"; do
+		compgen -G "$FOLDER/modules/*-$module.ko" >/dev/null || return 1
+	done
+	[ -e "$FOLDER/vmlinuz" ]
+}
+
+! is_complete || exit 0
 [ "$(uname -m)" = x86_64 ] || fail "the virtual machines are x86_64, as must be the host"
 mkdir -p "$FOLDER"
 FOLDER=$(realpath "$FOLDER")
@@ -85,4 +95,4 @@ for module in "${MODULES[@]}"; do
 done
 cp "$WORK"/root/boot/vmlinuz-* "$FOLDER/vmlinuz.tmp"
 rm -rf "$WORK"
-mv "$FOLDER/vmlinuz.tmp" "$FOLDER/vmlinuz" # last: it says that the folder is complete
+mv "$FOLDER/vmlinuz.tmp" "$FOLDER/vmlinuz" # last: with it the folder is complete

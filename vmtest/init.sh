@@ -1,6 +1,6 @@
 #!/bin/sh
-# The first process of the test machine: runs what /programs lists, then the cutover, prints TAP
-# to the serial console, ends the machine.
+# The first process of the test machine: runs what /programs lists, then the cutover and the
+# interfaces, prints TAP to the serial console, ends the machine.
 export PATH=/sbin:/bin # the real ip before busybox's
 /bin/busybox --install -s /bin
 mount -t devtmpfs dev /dev
@@ -34,6 +34,9 @@ echo "# $(uname -sr), $(nproc) CPUs"
 while read -r program; do
 	run "$program" "/$program"
 done </programs
-[ ! -x /bin/flipgated ] || run cutover /cutover.sh
+if [ -x /bin/flipgated ]; then
+	run cutover /cutover.sh
+	run interfaces /interfaces.sh
+fi
 echo "# vmtest: done"
 reboot -f

@@ -8,7 +8,7 @@ VERSION=$1
 SUITE=$2
 BUILD=${BUILD:-build}
 FOLDER=$BUILD/vmtest/$VERSION
-LIMIT_S=400
+LIMIT_S=500
 TOOLS=(/bin/sh /sbin/ip /sbin/ethtool) # busybox's own shell would prefer its own, smaller ip
 
 # The programs to run, paths below $BUILD; at least one for every line of programs.txt.
@@ -53,7 +53,7 @@ make_guest()
 	done
 	cp -r tests/data "$GUEST/tests/"
 	install -m 755 vmtest/init.sh "$GUEST/init"
-	install -m 755 vmtest/cutover.sh "$GUEST/cutover.sh"
+	install -m 755 vmtest/{common,cutover,interfaces}.sh "$GUEST/"
 	echo "nobody:x:65534:65534:nobody:/:/bin/false" >"$GUEST/etc/passwd"
 	echo "nogroup:x:65534:" >"$GUEST/etc/group"
 	tr ' ' '\n' <<<"$PROGRAMS" | grep '^tests/' >"$GUEST/programs" || true
