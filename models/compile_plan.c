@@ -75,7 +75,8 @@ static int make_port(struct maker *maker, const struct fg_graph_port *from,
 	port->rank = value->rank - 1;
 	for (uint32_t i = 0; i < port->rank; i++)
 		port->dims[i] = (uint32_t)value->dims[i + 1];
-	port->integer = from->element != FG_ELEMENT_F32 || value->labels;
+	port->integer = from->element == FG_ELEMENT_I64 || from->element == FG_ELEMENT_TEXT ||
+			value->labels;
 	*next += port->cols;
 	port->named_columns = value->columns != NULL;
 	if (value->columns)
@@ -181,6 +182,7 @@ static void make_step(struct maker *maker, const struct fg_ir_step *from, struct
 	step->in_cols = from->kind == FG_STEP_FILL ? from->out_cols : from->in_cols;
 	step->out_cols = from->out_cols;
 	step->entries = from->entries;
+	step->operation = from->operation;
 	step->alpha = from->alpha;
 	step->beta = from->beta;
 	step->format = format_of(from, format);

@@ -135,6 +135,7 @@ size_t fg_element_bytes(enum fg_element element)
 		[FG_ELEMENT_F32] = sizeof(float),
 		[FG_ELEMENT_I64] = sizeof(int64_t),
 		[FG_ELEMENT_TEXT] = sizeof(struct fg_text),
+		[FG_ELEMENT_F64] = sizeof(double),
 	};
 
 	return bytes[element];
@@ -154,6 +155,22 @@ int64_t fg_tensor_i64(const struct fg_tensor *tensor, size_t i)
 
 	memcpy(&value, (const char *)tensor->data + i * sizeof(value), sizeof(value));
 	return value;
+}
+
+double fg_tensor_f64(const struct fg_tensor *tensor, size_t i)
+{
+	double value;
+
+	memcpy(&value, (const char *)tensor->data + i * sizeof(value), sizeof(value));
+	return value;
+}
+
+double fg_tensor_number(const struct fg_tensor *tensor, size_t i)
+{
+	if (tensor->element == FG_ELEMENT_I64)
+		return (double)fg_tensor_i64(tensor, i);
+	return tensor->element == FG_ELEMENT_F64 ? fg_tensor_f64(tensor, i)
+						 : (double)fg_tensor_f32(tensor, i);
 }
 
 struct fg_text fg_tensor_text(const struct fg_tensor *tensor, size_t i)
@@ -217,7 +234,7 @@ int fg_node_tensor(const struct fg_node *node, const char *name, enum fg_element
 		   const struct fg_tensor **tensor, struct fg_error *error)
 {
 	static const char *const types[] = {"a list of floats", "a list of integers",
-					    "a list of texts"};
+					    "a list of texts", "a list of doubles"};
 	const struct fg_attribute *attribute;
 	int result =
 		typed_attribute(node, name, FG_ATTRIBUTE_TENSOR, types[element], &attribute, error);

@@ -10,6 +10,7 @@
 #ifndef FG_MODELS_GRAPH_H
 #define FG_MODELS_GRAPH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "models/arena.h"
@@ -25,12 +26,19 @@ struct fg_text {
 	size_t length;
 };
 
-/* What is computed with; readers turn other types into these: float16, bfloat16 and float64 into
- * F32, all integers and bool into I64. */
+/* How constants are held; readers turn other types into these: float16 and bfloat16 into F32, all
+ * integers and bool into I64. */
 enum fg_element {
 	FG_ELEMENT_F32,
 	FG_ELEMENT_I64,
 	FG_ELEMENT_TEXT, /* struct fg_text, aligned; class labels and the like */
+	FG_ELEMENT_F64,
+};
+
+/* Which integers of the model file are held as I64. All zero: int64. */
+struct fg_integer {
+	uint8_t bits; /* 8, 16, 32; 0: 64; 1: bool */
+	bool is_unsigned;
 };
 
 /* Of one element of a tensor's data. */
@@ -39,6 +47,7 @@ size_t fg_element_bytes(enum fg_element element);
 /* A constant array, row-major. */
 struct fg_tensor {
 	enum fg_element element;
+	struct fg_integer integer;	 /* I64 */
 	uint32_t rank;			 /* 0 (a scalar) .. FG_GRAPH_MAX_RANK */
 	int64_t dims[FG_GRAPH_MAX_RANK]; /* each >= 1; a rank of 1 may have dims[0] == 0 */
 	size_t count;			 /* the product of dims */
@@ -88,7 +97,8 @@ struct fg_graph_shape {
 /* An input or output of the model. */
 struct fg_graph_port {
 	uint32_t value;
-	enum fg_element element; /* of an input, what its numbers are in the file: F32 or I64 */
+	enum fg_element element;   /* of an input, what its numbers are in the file: not TEXT */
+	struct fg_integer integer; /* I64 */
 	struct fg_graph_shape shape;
 };
 
@@ -131,6 +141,9 @@ int fg_graph_add_node(struct fg_graph *graph, const struct fg_op *op, struct fg_
 /* Element `i` < tensor->count of a tensor of that element type. */
 float fg_tensor_f32(const struct fg_tensor *tensor, size_t i);
 int64_t fg_tensor_i64(const struct fg_tensor *tensor, size_t i);
+double fg_tensor_f64(const struct fg_tensor *tensor, size_t i);
+/* Element `i` < tensor->count of a tensor of any numbers. */
+double fg_tensor_number(const struct fg_tensor *tensor, size_t i);
 struct fg_text fg_tensor_text(const struct fg_tensor *tensor, size_t i);
 
 /* The attribute of that name, or NULL. */

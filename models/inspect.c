@@ -11,15 +11,16 @@
 
 const uint32_t fg_inspect_batch[FG_INSPECT_BATCHES] = {1, 8, 32};
 
-#define NAME(name, label) label,
+#define NAME(name, label, ...) label,
 
 const char *fg_inspect_kind(const struct fg_plan_step *step)
 {
 	static const char *const names[] = {FG_STEP_KINDS(NAME)};
+	static const char *const operations[] = {FG_WIDE_OPERATIONS(NAME)};
 
 	if (step->kind == FG_STEP_ACTIVATION && step->activation == FG_ACTIVATION_NONE)
 		return "copy";
-	return names[step->kind];
+	return step->kind == FG_STEP_WIDE ? operations[step->operation] : names[step->kind];
 }
 
 const char *fg_inspect_activation(const struct fg_plan_step *step)
@@ -87,6 +88,8 @@ uint64_t fg_inspect_flops(const struct fg_plan_step *step)
 	if (step->kind == FG_STEP_COLUMNS || step->kind == FG_STEP_FILL ||
 	    step->kind == FG_STEP_EMBED)
 		return 0;
+	if (step->kind == FG_STEP_WIDE || step->kind == FG_STEP_WIDE_REDUCE)
+		return (uint64_t)step->groups * step->in_cols / 2;
 	if (step->kind >= FG_STEP_REDUCE_SUM && step->kind <= FG_STEP_ARG_MIN)
 		return (uint64_t)step->groups * step->in_cols;
 	if (step->kind == FG_STEP_DENSE)

@@ -50,8 +50,10 @@ static const char *class_of(const struct fg_plan_step *step)
 {
 	if (step->kind == FG_STEP_DENSE)
 		return "dense";
-	if (step->kind >= FG_STEP_EMBED && step->kind != FG_STEP_CENTER)
+	if (step->kind >= FG_STEP_EMBED && step->kind <= FG_STEP_LOOKUP)
 		return "move";
+	if (step->kind >= FG_STEP_CENTER && step->kind != FG_STEP_WIDE_REDUCE)
+		return "each";
 	return step->kind >= FG_STEP_SOFTMAX ? "row" : "each";
 }
 

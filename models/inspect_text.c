@@ -63,7 +63,7 @@ static void print_step(const struct fg_plan *plan, uint32_t i, const struct fg_i
 	char shape[FG_INSPECT_SHAPE], to[FG_INSPECT_PLACE], from[3 * FG_INSPECT_PLACE + 8];
 
 	print_sources(step, from, sizeof(from));
-	fprintf(out, "%4u  %-11s  %-20.20s  %-16s  %-10s  %-6s %-20s  %-12s %9llu %10llu", i,
+	fprintf(out, "%4u  %-14s  %-20.20s  %-16s  %-10s  %-6s %-20s  %-12s %9llu %10llu", i,
 		fg_inspect_kind(step), step->label, fg_inspect_shape(step, shape),
 		fg_inspect_activation(step),
 		step->kind == FG_STEP_DENSE ? fg_weights_name(step->format) : "", from,
@@ -101,7 +101,7 @@ void fg_inspect_text(const struct fg_plan *plan, const struct fg_inspect_times *
 		"time     %.2f us for 1 row, %.2f us for 8, %.2f us for 32 (measured here, in "
 		"cache)\n\n",
 		times->plan_us[0], times->plan_us[1], times->plan_us[2]);
-	fprintf(out, "%4s  %-11s  %-20s  %-16s  %-10s  %-6s %-20s  %-12s %9s %10s %8s %8s %8s\n",
+	fprintf(out, "%4s  %-14s  %-20s  %-16s  %-10s  %-6s %-20s  %-12s %9s %10s %8s %8s %8s\n",
 		"step", "kind", "label", "columns", "activation", "type", "from", "to", "bytes",
 		"flops/row", "us for 1", "for 8", "for 32");
 	for (uint32_t i = 0; i < plan->step_count; i++)

@@ -36,13 +36,32 @@ struct fg_ir_span {
 	uint32_t first;
 };
 
+/* How the columns of a batched value hold its numbers. */
+enum fg_ir_form {
+	FG_IR_F32, /* a float each; integers are exact, whatever their size: none is rounded */
+	FG_IR_I64, /* wide numbers (models/kernels.h), two columns each */
+	FG_IR_F64,
+};
+
 struct fg_ir_value {
 	const struct fg_tensor *constant; /* NULL: batched */
 	uint32_t rank;
 	int64_t dims[FG_GRAPH_MAX_RANK]; /* batched: dims[0] is FG_GRAPH_UNKNOWN, rank >= 1 */
-	uint32_t cols;			 /* batched: dims[1] * dims[2] * ... */
+	uint32_t cols;			 /* batched: dims[1] * dims[2] * ...: elements */
 	struct fg_ir_span at;		 /* batched */
+	enum fg_ir_form form;		 /* batched */
 	bool whole;			 /* batched: integers or truths in the model file */
+	struct fg_integer integer;	 /* whole, and constants of I64: which integers */
+	/* Batched: float64 in the model file, and not rounded so far: arithmetic goes on in F64. */
+	bool is_double;
+	/* Batched, whole: all numbers are in low .. high. Else they are what `integer` can be. Ends
+	 * beyond 2^53 may be off by a rounding. */
+	bool bounded;
+	double low, high;
+	/* Batched, wide: what fg_ir_to_form would make of them as F32 is there already, as a step
+	 * on floats gives it with the same rounding. Who reads that needs no wide number. */
+	bool has_rounded;
+	struct fg_ir_span rounded;
 	/* Batched: in the model file all dimensions but the last are one. That mixes the rows of
 	 * the batch, but exporters do it around a MatMul and part them again: what works on the
 	 * last dimension alone need not care (fg_op_takes_merged), all else is refused. */
@@ -63,7 +82,9 @@ struct fg_ir_step {
 	uint32_t groups;	 /* >= 1 */
 	uint32_t in_cols;
 	uint32_t out_cols;
-	uint32_t entries; /* EMBED, LOOKUP */
+	uint32_t entries; /* EMBED, LOOKUP, WIDE_LOOKUP */
+	enum fg_wide_operation operation;
+	bool whole; /* arithmetic of integers: constants must not be merged, that would round */
 	enum fg_activation activation;
 	float alpha;
 	float beta;
@@ -136,7 +157,9 @@ static inline bool fg_ir_is_text(const struct fg_ir_value *value)
 	return value->labels || (value->constant && value->constant->element == FG_ELEMENT_TEXT);
 }
 
-/* The constant's elements as f32 (I64 is converted; TEXT and FG_IR_BATCH refused), in the arena. */
+/* The constant's elements as f32, in the arena: I64 and F64 are rounded. Refused: TEXT,
+ * FG_IR_BATCH, and F64 that float32 cannot hold at all: a number above its range, or nothing but
+ * such as are too small and would all become 0. */
 int fg_ir_floats(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *value,
 		 const float **floats, struct fg_error *error);
 
@@ -212,6 +235,60 @@ int fg_ir_embed(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir
 int fg_ir_lookup(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,
 		 const float *keys, const float *values, uint32_t entries, const float *otherwise,
 		 struct fg_ir_value *out, struct fg_error *error);
+
+/*
+ * ---- numbers of more than float32 (models/ir_wide.c) ----
+ */
+
+/* Columns of an element. */
+static inline uint32_t fg_ir_width(enum fg_ir_form form)
+{
+	return form == FG_IR_F32 ? 1 : 2;
+}
+
+/* True for integers and truths of the model file. */
+static inline bool fg_ir_is_whole(const struct fg_ir_value *value)
+{
+	return value->constant ? value->constant->element == FG_ELEMENT_I64 : value->whole;
+}
+
+/* What integers of that type can be: both ends are in it, but 2^63 and 2^64 are not. */
+void fg_ir_integer_range(struct fg_integer integer, double *low, double *high);
+/* Between what all numbers of a whole value lie. */
+void fg_ir_range(const struct fg_ir_value *value, double *low, double *high);
+/* True when floats hold each number of the constant exactly (TEXT: false). */
+bool fg_ir_fits_f32(const struct fg_ir_value *constant);
+/* The form in which the value is exact: its own, or that of the constant. */
+enum fg_ir_form fg_ir_exact_form(const struct fg_ir_value *value);
+
+/* The same numbers as `form`: integers that F64 or F32 cannot hold are rounded to the nearest, what
+ * becomes I64 goes towards 0. A constant stays what it is. */
+int fg_ir_to_form(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,
+		  enum fg_ir_form form, struct fg_ir_value *out, struct fg_error *error);
+
+/* An operation on wide numbers, with what it takes. */
+struct fg_ir_wide {
+	enum fg_wide_operation operation;
+	enum fg_activation activation;
+	float alpha, beta;
+};
+
+/* out = operation(a, b), broadcast; a and b are brought to the form that it takes. `b` NULL: it
+ * takes one. The result is whole (I64) or is_double (F64); its integers may be any int64. */
+int fg_ir_wide(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_wide *wide,
+	       const struct fg_ir_value *a, const struct fg_ir_value *b, struct fg_ir_value *out,
+	       struct fg_error *error);
+
+/* One wide number of the last `axes` dimensions together, which become 1 each; `operation` as
+ * WIDE_REDUCE takes it. `in` batched, in that form. */
+int fg_ir_wide_reduce(struct fg_ir *ir, const struct fg_node *node,
+		      enum fg_wide_operation operation, const struct fg_ir_value *in, uint32_t axes,
+		      struct fg_ir_value *out, struct fg_error *error);
+
+/* The place of each of `in` (batched, I64) among the keys, sorted upward; else `entries`. */
+int fg_ir_wide_lookup(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,
+		      const int64_t *keys, uint32_t entries, struct fg_ir_value *out,
+		      struct fg_error *error);
 
 /* "rows of a batch would be mixed: ..." and the like come from fg_node_error (models/graph.h). */
 

@@ -1,5 +1,6 @@
 /* Activations of rows, alone and for the kernels that end in one. */
 #include <math.h>
+#include <string.h>
 #include "models/kernel_isa.h"
 
 /*
@@ -21,6 +22,12 @@ static double clamp(double x, double low, double high)
 {
 	x = x < low ? low : x;
 	return x > high ? high : x;
+}
+
+static double wrap(double x, double low, double span)
+{
+	x = fmod(x, span);
+	return x < low ? x + span : x >= low + span ? x - span : x;
 }
 
 ACTIVATE(NONE, x)
@@ -54,6 +61,17 @@ ACTIVATE(ROUND, nearbyint(x))
 ACTIVATE(TRUNC, trunc(x))
 ACTIVATE(IS_NAN, isnan(x) ? 1 : 0)
 ACTIVATE(NOT, x == 0 ? 1 : 0)
+ACTIVATE(WRAP, wrap(x, a, b))
+ACTIVATE(TO_INTEGER, trunc(x) >= a && trunc(x) < b ? trunc(x) : a)
+
+double fg_activate_f64(double x, enum fg_activation activation, double alpha, double beta)
+{
+#define ENTRY(name, label) [FG_ACTIVATION_##name] = activate_##name,
+	static double (*const functions[])(double, double, double) = {FG_ACTIVATIONS(ENTRY)};
+#undef ENTRY
+
+	return functions[activation](x, alpha, beta);
+}
 
 #define ROW(name, label)                                                                           \
 	static void row_##name(const float *in, float *out, uint32_t count, float alpha,           \
@@ -85,6 +103,22 @@ FG_VEC_INLINE fg_vec clamp(fg_vec x, fg_vec low, fg_vec high)
 FG_VEC_INLINE fg_vec below(fg_vec x, fg_vec yes)
 {
 	return fg_vec_pick(fg_vec_less(x, fg_vec_set(0.0f)), yes, x);
+}
+
+/* Exact up to the last line: span is a power of two. */
+FG_VEC_INLINE fg_vec wrap(fg_vec x, fg_vec low, fg_vec span)
+{
+	const fg_vec end = fg_vec_add(low, span);
+
+	x = fg_vec_sub(x, fg_vec_mul(span, fg_vec_trunc(fg_vec_div(x, span))));
+	x = fg_vec_pick(fg_vec_less(x, low), fg_vec_add(x, span), x);
+	return fg_vec_pick(fg_vec_less(x, end), x, fg_vec_sub(x, span));
+}
+
+FG_VEC_INLINE fg_vec to_integer(fg_vec x, fg_vec low, fg_vec end)
+{
+	x = fg_vec_pick(fg_vec_less(x, end), x, low);
+	return fg_vec_pick(fg_vec_less(x, low), low, x);
 }
 
 ACTIVATE(NONE, x)
@@ -120,6 +154,8 @@ ACTIVATE(ROUND, fg_vec_round(x))
 ACTIVATE(TRUNC, fg_vec_trunc(x))
 ACTIVATE(IS_NAN, fg_vec_pick(fg_vec_equal(x, x), zero, one))
 ACTIVATE(NOT, fg_vec_pick(fg_vec_equal(x, zero), one, zero))
+ACTIVATE(WRAP, wrap(x, a, b))
+ACTIVATE(TO_INTEGER, to_integer(fg_vec_trunc(x), a, b))
 
 #define ROW(name, label)                                                                           \
 	static void row_##name(const float *in, float *out, uint32_t count, float alpha,           \
@@ -149,7 +185,11 @@ void fg_activate(const float *in, float *out, uint32_t count, enum fg_activation
 						       float) = {FG_ACTIVATIONS(ENTRY)};
 #undef ENTRY
 
-	rows[activation](in, out, count, alpha, beta);
+	/* To the bit, as parts of wide numbers may look like any NaN. */
+	if (activation == FG_ACTIVATION_NONE)
+		memmove((void *)out, in, count * sizeof(*out));
+	else
+		rows[activation](in, out, count, alpha, beta);
 }
 
 void FG_KERNEL(ACTIVATION)(const struct fg_kernel_args *args)

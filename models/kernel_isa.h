@@ -23,6 +23,10 @@ FG_STEP_KINDS(FG_KERNEL_PROTOTYPE)
 void fg_activate(const float *in, float *out, uint32_t count, enum fg_activation activation,
 		 float alpha, float beta);
 
+/* The same of one number, in double; the C reference for every ISA, so that it gives the same bits.
+ */
+double fg_activate_f64(double x, enum fg_activation activation, double alpha, double beta);
+
 /* Rows may have any alignment, so plain C reads and writes them with memcpy. */
 static inline float fg_get(const float *at, size_t i)
 {

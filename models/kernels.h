@@ -57,22 +57,29 @@
 	X(REDUCE_L2, "reduce_l2") /* sqrt(sum of in * in) */                                       \
 	X(ARG_MAX, "arg_max")	  /* the first column that holds the row's maximum */              \
 	X(ARG_MIN, "arg_min")                                                                      \
-	X(EMBED, "embed")     /* in (1) is a number i: row i of weights                            \
-				 (entries, out_cols); where alpha < 0,                             \
-				 -entries <= i < 0 counts from the end; any other i                \
-				 gives a row of NaN, and a plan refuses it */                      \
-	X(COLUMNS, "columns") /* out[c] = in[weights[c]], weights being uint32_t                   \
-				 (out_cols) < in_cols */                                           \
-	X(FILL, "fill")	      /* out = bias (out_cols), whatever `in` */                           \
-	X(LOOKUP, "lookup")   /* elementwise: the bias of the entry whose weights                  \
-				 equals in, else alpha; weights are sorted upward;                 \
-				 a NaN key, when there is one, is the last and                     \
-				 matches NaN; where beta is 1, a plan refuses what                 \
-				 equals none */                                                    \
-	X(CENTER, "center")   /* out = activation((in - offset) * scale + bias),                   \
-				 elementwise; weights (2, out_cols): the offsets, then             \
-				 the scales. The difference is rounded by itself, so               \
-				 it is exact where in is near its offset */
+	X(EMBED, "embed")	      /* in (1) is a number i: row i of weights                    \
+					 (entries, out_cols); where alpha < 0,                     \
+					 -entries <= i < 0 counts from the end; any other i        \
+					 gives a row of NaN, and a plan refuses it */              \
+	X(COLUMNS, "columns")	      /* out[c] = in[weights[c]], weights being uint32_t           \
+					 (out_cols) < in_cols */                                   \
+	X(FILL, "fill")		      /* out = bias (out_cols), whatever `in` */                   \
+	X(LOOKUP, "lookup")	      /* elementwise: the bias of the entry whose weights          \
+					 equals in, else alpha; weights are sorted upward;         \
+					 a NaN key, when there is one, is the last and             \
+					 matches NaN; where beta is 1, a plan refuses what         \
+					 equals none */                                            \
+	X(CENTER, "center")	      /* out = activation((in - offset) * scale + bias),           \
+					 elementwise; weights (2, out_cols): the offsets, then     \
+					 the scales. The difference is rounded by itself, so       \
+					 it is exact where in is near its offset */                \
+	X(WIDE, "wide")		      /* elementwise, as `operation` says (FG_WIDE_OPERATIONS) */  \
+	X(WIDE_SELECT, "wide_select") /* of wide numbers: in (n) is true ? other (2n) : third */   \
+	X(WIDE_REDUCE, "wide_reduce") /* all wide numbers of in (2n) to one, from the first on:    \
+					 `operation` is an ADD, MIN or MAX */                      \
+	X(WIDE_LOOKUP,                                                                             \
+	  "wide_lookup") /* in (2n), wide integers: which of the weights (entries                  \
+			    int64, sorted upward) each equals, else entries; a float */
 
 enum fg_step_kind {
 #define FG_STEP_ENUM(name, label) FG_STEP_##name,
@@ -112,7 +119,10 @@ enum fg_step_kind {
 	X(ROUND, "round") /* to the nearest integer, ties to even */                               \
 	X(TRUNC, "trunc") /* towards 0 */                                                          \
 	X(IS_NAN, "is_nan")                                                                        \
-	X(NOT, "not") /* x == 0 */
+	X(NOT, "not")	/* x == 0 */                                                               \
+	X(WRAP, "wrap") /* x modulo b, a power of two, in [a, a + b); a is 0 or -b / 2; exact for  \
+			   whole x but those below 0 where a is 0 and b is above 2^24 */           \
+	X(TO_INTEGER, "to_integer") /* x towards 0; a where that is not in [a, b), and for NaN */
 
 enum fg_activation {
 #define FG_ACTIVATION_ENUM(name, label) FG_ACTIVATION_##name,
@@ -120,6 +130,88 @@ enum fg_activation {
 #undef FG_ACTIVATION_ENUM
 		FG_ACTIVATION_COUNT
 };
+
+/*
+ * Wide numbers, for what a float does not hold exactly: int64 (also for uint64) or double, each in
+ * two columns next to each other, any alignment. X(NAME, "name", columns of an element that is
+ * taken, of one that is given, operands besides `in`, what it is): numbered as in a plan. Append
+ * only. x is of `in`, y of `other`. Integers wrap at 64 bits; x / 0 and x mod 0 are 0; shifts of 64
+ * and more give 0. Truths are 1 and 0. The same bits on every ISA.
+ */
+#define FG_WIDE_OPERATIONS(X)                                                                      \
+	X(NONE, "none", 1, 1, 0)		 /* of the other kinds of steps */                 \
+	X(I64_FROM_F32, "i64_from_f32", 1, 2, 0) /* towards 0; -2^63 where that does not fit */    \
+	X(I64_FROM_F64, "i64_from_f64", 2, 2, 0) /* the same */                                    \
+	X(I64_NEAR_F64, "i64_near_f64", 2, 2, 0) /* towards 0; the nearest where that does not     \
+						    fit; NaN as above */                           \
+	X(U64_FROM_F64, "u64_from_f64", 2, 2, 0) /* towards 0; x < 2^63 as I64_FROM_F64, modulo    \
+						    2^64; 0 beyond */                              \
+	X(U32_FROM_F64, "u32_from_f64", 2, 2, 0) /* the same of 32 bits, -2^31 and 2^31 */         \
+	X(F32_FROM_I64, "f32_from_i64", 2, 1, 0) /* to the nearest, ties to even, as all below */  \
+	X(F32_FROM_U64, "f32_from_u64", 2, 1, 0)                                                   \
+	X(F32_FROM_F64, "f32_from_f64", 2, 1, 0)                                                   \
+	X(F64_FROM_F32, "f64_from_f32", 1, 2, 0)                                                   \
+	X(F64_FROM_I64, "f64_from_i64", 2, 2, 0)                                                   \
+	X(F64_FROM_U64, "f64_from_u64", 2, 2, 0)                                                   \
+	X(I64_WRAP, "i64_wrap", 2, 2, 0)   /* modulo beta, a power of two, in [alpha, alpha +      \
+					      beta) */                                             \
+	X(I64_LIMIT, "i64_limit", 2, 2, 0) /* alpha where not in [alpha, alpha + beta) */          \
+	X(I64_ADD, "i64_add", 2, 2, 1)                                                             \
+	X(I64_SUB, "i64_sub", 2, 2, 1)                                                             \
+	X(I64_MUL, "i64_mul", 2, 2, 1)                                                             \
+	X(I64_DIV, "i64_div", 2, 2, 1) /* towards 0 */                                             \
+	X(I64_MOD, "i64_mod", 2, 2, 1) /* x - y floor(x / y): has the sign of y */                 \
+	X(I64_REM, "i64_rem", 2, 2, 1) /* has the sign of x */                                     \
+	X(I64_MIN, "i64_min", 2, 2, 1)                                                             \
+	X(I64_MAX, "i64_max", 2, 2, 1)                                                             \
+	X(I64_LESS, "i64_less", 2, 2, 1)                                                           \
+	X(I64_LESS_EQUAL, "i64_less_equal", 2, 2, 1)                                               \
+	X(I64_EQUAL, "i64_equal", 2, 2, 1)                                                         \
+	X(I64_AND, "i64_and", 2, 2, 1)                                                             \
+	X(I64_OR, "i64_or", 2, 2, 1)                                                               \
+	X(I64_XOR, "i64_xor", 2, 2, 1)                                                             \
+	X(U64_LEFT, "u64_left", 2, 2, 1)   /* x 2^y */                                             \
+	X(U64_RIGHT, "u64_right", 2, 2, 1) /* floor(x / 2^y) */                                    \
+	X(U64_DIV, "u64_div", 2, 2, 1)                                                             \
+	X(U64_REM, "u64_rem", 2, 2, 1)                                                             \
+	X(U64_MIN, "u64_min", 2, 2, 1)                                                             \
+	X(U64_MAX, "u64_max", 2, 2, 1)                                                             \
+	X(U64_LESS, "u64_less", 2, 2, 1)                                                           \
+	X(U64_LESS_EQUAL, "u64_less_equal", 2, 2, 1)                                               \
+	X(F64_ADD, "f64_add", 2, 2, 1)                                                             \
+	X(F64_SUB, "f64_sub", 2, 2, 1)                                                             \
+	X(F64_MUL, "f64_mul", 2, 2, 1)                                                             \
+	X(F64_DIV, "f64_div", 2, 2, 1)                                                             \
+	X(F64_REM, "f64_rem", 2, 2, 1) /* as fmod() */                                             \
+	X(F64_POW, "f64_pow", 2, 2, 1) /* as pow() */                                              \
+	X(F64_MIN, "f64_min", 2, 2, 1)                                                             \
+	X(F64_MAX, "f64_max", 2, 2, 1)                                                             \
+	X(F64_LESS, "f64_less", 2, 2, 1) /* here and below truths are integers */                  \
+	X(F64_LESS_EQUAL, "f64_less_equal", 2, 2, 1)                                               \
+	X(F64_EQUAL, "f64_equal", 2, 2, 1)                                                         \
+	X(F64_ACTIVATION, "f64_activation", 2, 2, 0) /* activation(x), as a double */
+
+enum fg_wide_operation {
+#define FG_WIDE_ENUM(name, label, in, out, others) FG_WIDE_##name,
+	FG_WIDE_OPERATIONS(FG_WIDE_ENUM)
+#undef FG_WIDE_ENUM
+		FG_WIDE_OPERATION_COUNT
+};
+
+struct fg_wide_shape {
+	uint8_t in_cols; /* of an element */
+	uint8_t out_cols;
+	uint8_t others;
+};
+
+static inline struct fg_wide_shape fg_wide_shape(enum fg_wide_operation operation)
+{
+#define FG_WIDE_SHAPE(name, label, in, out, others) {in, out, others},
+	static const struct fg_wide_shape shapes[] = {FG_WIDE_OPERATIONS(FG_WIDE_SHAPE)};
+#undef FG_WIDE_SHAPE
+
+	return shapes[operation];
+}
 
 /* X(NAME, "name"): how a DENSE step's weights are stored. Numbered as in a plan. Append only. */
 #define FG_WEIGHTS(X)                                                                              \
@@ -159,9 +251,11 @@ struct fg_kernel_args {
 	uint32_t rows;	   /* >= 1 */
 	uint32_t in_cols;  /* >= 1 */
 	uint32_t out_cols; /* >= 1 */
-	uint32_t entries;  /* EMBED, LOOKUP: >= 1 */
-	enum fg_weights format;	       /* DENSE */
-	enum fg_activation activation; /* DENSE .. EQUAL, CENTER; else NONE */
+	uint32_t entries;  /* EMBED, LOOKUP, WIDE_LOOKUP: >= 1 */
+	enum fg_wide_operation operation; /* WIDE, WIDE_REDUCE; else NONE */
+	enum fg_weights format;		  /* DENSE */
+	enum fg_activation activation;	  /* DENSE .. EQUAL, CENTER, WIDE of F64_ACTIVATION;
+					     else NONE */
 	float alpha;
 	float beta;
 };

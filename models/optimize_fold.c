@@ -214,8 +214,8 @@ static int fold_affine(struct fg_optimizer *optimizer, struct fg_ir_step *step)
 /* The kinds that apply an activation to what they compute (models/kernels.h). */
 static bool can_activate(const struct fg_ir_step *step)
 {
-	return fg_plan_shape_of(step->kind).activation && step->activation == FG_ACTIVATION_NONE &&
-	       step->kind != FG_STEP_ACTIVATION;
+	return fg_plan_shape_of(step->kind, step->operation).activation &&
+	       step->activation == FG_ACTIVATION_NONE && step->kind != FG_STEP_ACTIVATION;
 }
 
 static int fuse_activation(struct fg_optimizer *optimizer, struct fg_ir_step *step)

@@ -171,6 +171,7 @@ static void run_step(const struct block *block, const struct fg_plan_step *step)
 				      .in_cols = step->in_cols,
 				      .out_cols = step->out_cols,
 				      .entries = step->entries,
+				      .operation = step->operation,
 				      .format = step->format,
 				      .activation = step->activation,
 				      .alpha = step->alpha,

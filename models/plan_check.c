@@ -7,8 +7,8 @@
 #include "models/plan_check.h"
 #include "models/plan_shape.h"
 
-/* Keys of LOOKUP steps beyond those that the plan has room for, as steps may share them: looking
- * through them takes some 10 ms. */
+/* Keys of LOOKUP and WIDE_LOOKUP steps beyond those that the plan has room for, as steps may share
+ * them: looking through them takes some 10 ms. */
 #define MOST_SHARED_KEYS (1u << 24)
 
 /* Columns of places that hold something, as one line of numbers: the output's columns first, then
@@ -392,13 +392,19 @@ static bool shape_ok(const struct fg_plan_step *step, struct fg_plan_shape shape
 	    !cols_ok((uint64_t)step->groups * step->in_cols) ||
 	    !cols_ok((uint64_t)step->groups * step->out_cols))
 		return false;
-	if (shape.cols != FG_PLAN_COLS_FREE &&
+	if (shape.cols == FG_PLAN_COLS_WIDE &&
+	    (step->in_cols % shape.in_width || step->out_cols % shape.out_width ||
+	     step->in_cols / shape.in_width != step->out_cols / shape.out_width))
+		return false;
+	if (step->kind == FG_STEP_WIDE_REDUCE && (step->in_cols % 2 || step->out_cols != 2))
+		return false;
+	if ((shape.cols == FG_PLAN_COLS_SAME || shape.cols == FG_PLAN_COLS_ONE) &&
 	    step->out_cols != (shape.cols == FG_PLAN_COLS_ONE ? 1 : step->in_cols))
 		return false;
 	if (step->kind == FG_STEP_EMBED && step->in_cols != 1)
 		return false;
-	return (step->kind == FG_STEP_EMBED || step->kind == FG_STEP_LOOKUP) ==
-	       (step->entries != 0);
+	return (step->kind == FG_STEP_EMBED || step->kind == FG_STEP_LOOKUP ||
+		step->kind == FG_STEP_WIDE_LOOKUP) == (step->entries != 0);
 }
 
 static bool numbers_ok(const struct fg_plan_step *step)
@@ -478,6 +484,14 @@ static bool keys_ok(const struct fg_plan_step *step, const float *keys)
 	return true;
 }
 
+static bool wide_keys_ok(const struct fg_plan_step *step, const int64_t *keys)
+{
+	for (uint32_t i = 1; i < step->entries; i++)
+		if (keys[i - 1] > keys[i])
+			return false;
+	return true;
+}
+
 static bool weights_ok(const struct check *check, const struct fg_plan_step *step)
 {
 	const struct fg_plan_header *header = check->header;
@@ -495,6 +509,8 @@ static bool weights_ok(const struct check *check, const struct fg_plan_step *ste
 		return int8_ok(step, weights);
 	if (step->kind == FG_STEP_COLUMNS)
 		return columns_ok(step, weights);
+	if (step->kind == FG_STEP_WIDE_LOOKUP)
+		return wide_keys_ok(step, weights);
 	return step->kind != FG_STEP_LOOKUP || keys_ok(step, weights);
 }
 
@@ -505,9 +521,12 @@ static const char *why_not(const struct check *check, const struct fg_plan_step 
 	const uint64_t out_cols = (uint64_t)step->groups * step->out_cols;
 	struct fg_plan_shape shape;
 
-	if (step->kind >= FG_STEP_KIND_COUNT || step->activation >= FG_ACTIVATION_COUNT)
+	if (step->kind >= FG_STEP_KIND_COUNT || step->activation >= FG_ACTIVATION_COUNT ||
+	    step->operation >= FG_WIDE_OPERATION_COUNT)
 		return "is of an unknown kind";
-	shape = fg_plan_shape_of(step->kind);
+	shape = fg_plan_shape_of(step->kind, step->operation);
+	if (!fg_plan_operation_ok(step))
+		return "does with wide numbers what its kind cannot";
 	if (!name_ok(step->label, sizeof(step->label)) || !numbers_ok(step) ||
 	    (step->activation != FG_ACTIVATION_NONE && !shape.activation) ||
 	    !all_zero(step->zero, sizeof(step->zero)))
@@ -536,7 +555,8 @@ static int check_steps(struct check *check, struct fg_error *error)
 		const char *reason;
 		uint64_t begin;
 
-		check->keys += step->kind == FG_STEP_LOOKUP ? step->entries : 0;
+		if (step->kind == FG_STEP_LOOKUP || step->kind == FG_STEP_WIDE_LOOKUP)
+			check->keys += step->entries;
 		if (check->keys > check->header->size / sizeof(float) + MOST_SHARED_KEYS)
 			reason = "has more keys with those before it than can be looked through";
 		else

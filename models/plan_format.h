@@ -55,13 +55,13 @@ struct fg_plan_step {
 	uint32_t kind;	     /* enum fg_step_kind */
 	uint32_t activation; /* enum fg_activation */
 	struct fg_plan_span in;
-	struct fg_plan_span other; /* DENSE (residual), ADD .. EQUAL, SELECT */
-	struct fg_plan_span third; /* SELECT */
+	struct fg_plan_span other; /* DENSE (residual), ADD .. EQUAL, SELECT, WIDE, WIDE_SELECT */
+	struct fg_plan_span third; /* SELECT, WIDE_SELECT */
 	struct fg_plan_span out;
 	uint32_t groups;   /* >= 1; elementwise kinds: 1 */
 	uint32_t in_cols;  /* of one group; groups * in_cols is 1 .. FG_PLAN_MAX_COLS */
 	uint32_t out_cols; /* likewise */
-	uint32_t entries;  /* EMBED, LOOKUP: >= 1 */
+	uint32_t entries;  /* EMBED, LOOKUP, WIDE_LOOKUP: >= 1 */
 	float alpha;	   /* not NaN; may be infinite (CLIP, LOOKUP: also NaN) */
 	float beta;
 	uint64_t weights;		 /* offset */
@@ -70,7 +70,8 @@ struct fg_plan_step {
 	uint64_t constant;		 /* offset */
 	uint32_t format;		 /* enum fg_weights; DENSE */
 	char label[FG_PLAN_LABEL_BYTES]; /* for people; printable ASCII, NUL-terminated */
-	uint8_t zero[28];
+	uint32_t operation;		 /* enum fg_wide_operation; WIDE, WIDE_REDUCE */
+	uint8_t zero[24];
 };
 
 /* An input or output of the model: columns first .. first + cols - 1 of a row. */

@@ -19,6 +19,7 @@
 
 struct kernel_case {
 	enum fg_step_kind kind;
+	enum fg_wide_operation operation; /* WIDE, WIDE_REDUCE */
 	enum fg_activation activation;
 	uint32_t in_cols;
 	uint32_t out_cols;
@@ -167,6 +168,8 @@ static inline void make_batch(struct kernel_batch *batch, const struct kernel_ca
 		weights = bias = test->entries;
 	if (test->kind == FG_STEP_CENTER)
 		weights = 2 * (size_t)test->out_cols;
+	if (test->kind == FG_STEP_WIDE_LOOKUP)
+		weights = 2 * (size_t)test->entries;
 	case_fill(&batch->in, (size_t)rows * test->in_cols, odd, &seed, test->special);
 	case_fill(&batch->other, other_rows * test->out_cols, odd, &seed, test->special);
 	case_fill(&batch->third, other_rows * test->out_cols, odd, &seed, test->special);
@@ -190,6 +193,7 @@ static inline void make_batch(struct kernel_batch *batch, const struct kernel_ca
 		.in_cols = test->in_cols,
 		.out_cols = test->out_cols,
 		.entries = test->entries,
+		.operation = test->operation,
 		.activation = test->activation,
 		.alpha = test->alpha,
 		.beta = test->beta,

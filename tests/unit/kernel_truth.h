@@ -109,6 +109,11 @@ static inline double truth_activation(double x, enum fg_activation activation, d
 		return isnan(x);
 	case FG_ACTIVATION_NOT:
 		return x == 0;
+	case FG_ACTIVATION_WRAP:
+		x = fmod(x, b);
+		return x < a ? x + b : x >= a + b ? x - b : x;
+	case FG_ACTIVATION_TO_INTEGER:
+		return trunc(x) >= a && trunc(x) < b ? trunc(x) : a;
 	default:
 		return truth_curve(x, activation, a, b);
 	}
@@ -137,6 +142,7 @@ static inline double truth_activation_ulps(enum fg_activation activation)
 		[FG_ACTIVATION_LOG] = FG_LOG_ULP,
 		[FG_ACTIVATION_SQRT] = 0.5001,
 		[FG_ACTIVATION_RECIPROCAL] = 0.5001,
+		[FG_ACTIVATION_WRAP] = 0.5001,
 	};
 
 	return bounds[activation];

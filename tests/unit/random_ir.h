@@ -115,6 +115,8 @@ static inline bool random_run(struct random_ir *random, uint32_t cols, struct fg
 	return false;
 }
 
+static const int64_t random_keys[] = {-7, 0, 1, INT64_C(1) << 40};
+
 static inline void random_activation(struct random_ir *random, struct fg_ir_step *step)
 {
 	static const enum fg_activation smooth[] = {
@@ -133,6 +135,47 @@ static inline void random_activation(struct random_ir *random, struct fg_ir_step
 			: random_below(&random->state, FG_ACTIVATION_COUNT);
 	step->alpha = 0.25f + 0.25f * random_number(&random->state);
 	step->beta = 1 + 0.25f * random_number(&random->state);
+}
+
+/* Wide numbers are any two columns next to each other; where there are no two, the step copies. */
+static inline void random_wide(struct random_ir *random, struct fg_ir_step *step)
+{
+	static const enum fg_wide_operation reductions[] = {FG_WIDE_I64_ADD, FG_WIDE_I64_MAX,
+							    FG_WIDE_F64_ADD, FG_WIDE_U64_MIN};
+	const bool reduces = step->kind == FG_STEP_WIDE_REDUCE;
+	const bool selects = step->kind == FG_STEP_WIDE_SELECT;
+	struct fg_wide_shape shape = {selects ? 1 : 2, selects ? 2 : 1, selects};
+	const uint32_t cols = step->groups * step->in_cols, count = step->in_cols / 2;
+
+	if (step->kind == FG_STEP_WIDE) {
+		step->operation = 1 + random_below(&random->state, FG_WIDE_OPERATION_COUNT - 1);
+		shape = fg_wide_shape(step->operation);
+		step->alpha = -128;
+		step->beta = 256;
+	}
+	if (!count) {
+		step->kind = FG_STEP_ACTIVATION;
+		step->in_cols = step->out_cols = cols;
+		step->groups = 1;
+		step->operation = FG_WIDE_NONE;
+		step->alpha = step->beta = 0;
+		return;
+	}
+	step->in_cols = count * shape.in_cols;
+	step->out_cols = reduces ? 2 : count * shape.out_cols;
+	if (reduces)
+		step->operation = reductions[random_below(&random->state, 4)];
+	if (step->kind == FG_STEP_WIDE_LOOKUP) {
+		step->entries = sizeof(random_keys) / sizeof(random_keys[0]);
+		step->weights = random_keys;
+	}
+	if (!selects && shape.others && !reduces)
+		step->constant = random_numbers(random, step->out_cols, 2, 1);
+	if (selects) {
+		step->other = step->third = step->in;
+		random_run(random, step->out_cols, &step->other);
+		random_run(random, step->out_cols, &step->third);
+	}
 }
 
 /* The shape of each kind, and what it reads besides `in`. The weights must not make numbers grow.
@@ -196,6 +239,9 @@ static inline void random_details(struct random_ir *random, struct fg_ir_step *s
 		step->in = (struct fg_ir_span){FG_IR_NONE, 0};
 		step->bias = random_numbers(random, step->out_cols, 1, 0);
 		break;
+	case FG_STEP_WIDE ... FG_STEP_WIDE_LOOKUP:
+		random_wide(random, step);
+		break;
 	default: /* SOFTMAX, LOG_SOFTMAX */
 		break;
 	}
@@ -238,6 +284,7 @@ static inline bool random_is_smooth(const struct fg_ir_step *step)
 	case FG_STEP_SELECT:
 	case FG_STEP_ARG_MAX:
 	case FG_STEP_ARG_MIN:
+	case FG_STEP_WIDE ... FG_STEP_WIDE_LOOKUP:
 		return false;
 	default:
 		return true;
@@ -257,7 +304,7 @@ static inline void random_step(struct random_ir *random, enum fg_step_kind kind)
 	if (kind == FG_STEP_EMBED || kind == FG_STEP_LOOKUP) {
 		random_ids(random, step);
 	} else {
-		if (!fg_plan_shape_of(kind).elementwise)
+		if (!fg_plan_shape_of(kind, FG_WIDE_NONE).elementwise)
 			step->groups = random_divisor(random, in.cols);
 		step->in_cols = in.cols / step->groups;
 		random_details(random, step);

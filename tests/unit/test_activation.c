@@ -113,9 +113,11 @@ static void all_activations_sparsely(void **state)
 						  {-0.5f, 6.0f}};
 
 	(void)state;
-	for (int activation = 0; activation < FG_ACTIVATION_COUNT; activation++)
+	for (int activation = 0; activation < FG_ACTIVATION_WRAP; activation++)
 		for (size_t i = 0; i < (has_parameters(activation) ? SETS : 1); i++)
 			sample(activation, parameters[i][0], parameters[i][1], SPARSE);
+	sample(FG_ACTIVATION_WRAP, -0x1p31f, 0x1p32f, SPARSE);
+	sample(FG_ACTIVATION_TO_INTEGER, -0x1p31f, 0x1p31f, SPARSE);
 }
 
 /* A part of the floats for one function: the worst error of each ISA in it, but for "c", which is
@@ -196,6 +198,28 @@ static void promised_functions_densely(void **state)
 	check_sweep(FG_ACTIVATION_ERF, "erf");
 }
 
+/* All floats that are integers of 64 bits, as integers of fewer: what a cast of C does. */
+static void whole_numbers_wrap(void **state)
+{
+	float in[1], as_i8[1], as_u16[1], as_i32[1];
+
+	(void)state;
+	for (uint64_t pattern = 0; pattern < ALL_PATTERNS; pattern += 9973) {
+		memcpy(in, &(uint32_t){(uint32_t)pattern}, sizeof(in));
+		if (!(fabsf(in[0]) < 0x1p63f))
+			continue;
+		in[0] = truncf(in[0]);
+		for (size_t i = 0; i < isa_count; i++) {
+			run_row(isas[i], FG_ACTIVATION_WRAP, -128, 256, in, as_i8, 1);
+			run_row(isas[i], FG_ACTIVATION_WRAP, 0, 65536, in, as_u16, 1);
+			run_row(isas[i], FG_ACTIVATION_WRAP, -0x1p31f, 0x1p32f, in, as_i32, 1);
+			assert_true(as_i8[0] == (float)(int8_t)(int64_t)in[0]);
+			assert_true(as_u16[0] == (float)(uint16_t)(int64_t)in[0]);
+			assert_true(as_i32[0] == (float)(int32_t)(int64_t)in[0]);
+		}
+	}
+}
+
 /* ---- special values ---- */
 
 #define SPECIALS 5
@@ -236,6 +260,8 @@ static const struct {
 	{FG_ACTIVATION_TRUNC, {-INFINITY, 0, 0, INFINITY, NAN}},
 	{FG_ACTIVATION_IS_NAN, {0, 0, 0, 0, 1}},
 	{FG_ACTIVATION_NOT, {0, 1, 1, 0, 0}},
+	{FG_ACTIVATION_WRAP, {NAN, 2, 2, NAN, NAN}},
+	{FG_ACTIVATION_TO_INTEGER, {0.5f, 0.5f, 0.5f, 0.5f, 0.5f}},
 };
 
 static void special_values(void **state)
@@ -312,6 +338,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_activations_sparsely),
+		cmocka_unit_test(whole_numbers_wrap),
 		cmocka_unit_test(special_values),
 		cmocka_unit_test(sign_of_zero),
 		cmocka_unit_test(tails),

@@ -227,10 +227,13 @@ static void labels_are_utf8(void **state)
 	assert_true(fg_plan_labels_ok(NULL, 0, 0));
 }
 
-#define SHAPE  "that do not fit its kind"
-#define READS  "reads what no step has written"
-#define LACKS  "has weights or a bias"
-#define WRITES "writes where it must not"
+#define SHAPE	    "that do not fit its kind"
+#define READS	    "reads what no step has written"
+#define LACKS	    "has weights or a bias"
+#define WIDE	    "does with wide numbers what its kind cannot"
+#define WRITES	    "writes where it must not"
+
+#define WIDEN(what) (at[ADD].kind = FG_STEP_WIDE, at[ADD].operation = FG_WIDE_##what)
 
 static void fields_of_steps_are_checked(void **state)
 {
@@ -246,7 +249,28 @@ static void fields_of_steps_are_checked(void **state)
 	REFUSE(at[NORMALIZE].beta = NAN, "without meaning");
 	REFUSE(at[DENSE].label[0] = '\n', "without meaning");
 	REFUSE(at[DENSE].label[31] = 'x', "without meaning");
-	REFUSE(at[DENSE].zero[27] = 1, "without meaning");
+	REFUSE(at[DENSE].zero[23] = 1, "without meaning");
+	REFUSE(at[DENSE].operation = FG_WIDE_OPERATION_COUNT, "unknown kind");
+	REFUSE(at[ADD].operation = FG_WIDE_I64_ADD, WIDE);
+	REFUSE(at[ADD].kind = FG_STEP_WIDE, WIDE);
+	REFUSE((at[ADD].kind = FG_STEP_WIDE_REDUCE, at[ADD].operation = FG_WIDE_I64_MUL), WIDE);
+	REFUSE((at[SOFTMAX].kind = FG_STEP_WIDE_REDUCE, at[SOFTMAX].operation = FG_WIDE_I64_ADD),
+	       SHAPE);
+	REFUSE(WIDEN(I64_FROM_F32), SHAPE);
+	REFUSE(WIDEN(F32_FROM_I64), SHAPE);
+	REFUSE((WIDEN(I64_ADD), at[ADD].in_cols = at[ADD].out_cols = 23), SHAPE);
+	REFUSE((WIDEN(I64_ADD), at[ADD].in_cols = 22), SHAPE);
+	REFUSE((WIDEN(I64_ADD), at[ADD].entries = 1), SHAPE);
+	REFUSE((WIDEN(I64_ADD), at[ADD].activation = FG_ACTIVATION_RELU), "without meaning");
+	REFUSE((WIDEN(I64_ADD), at[ADD].third = at[ADD].in), READS);
+	REFUSE(WIDEN(F64_FROM_I64), READS); /* it has one operand too many */
+	REFUSE((WIDEN(I64_WRAP), at[ADD].beta = 255), WIDE);
+	REFUSE((WIDEN(I64_WRAP), at[ADD].beta = 0x1p33f), WIDE);
+	REFUSE((WIDEN(I64_WRAP), at[ADD].beta = 1), WIDE);
+	REFUSE((WIDEN(I64_LIMIT), at[ADD].beta = 256, at[ADD].alpha = 1), WIDE);
+	REFUSE((WIDEN(I64_LIMIT), at[ADD].beta = INFINITY), WIDE);
+	REFUSE((at[ADD].kind = FG_STEP_WIDE_SELECT), SHAPE);
+	REFUSE((at[LOOKUP].kind = FG_STEP_WIDE_LOOKUP, at[LOOKUP].alpha = 0), SHAPE);
 	REFUSE(at[DENSE].groups = 0, SHAPE);
 	REFUSE(at[DENSE].groups = 1 << 20, SHAPE);
 	REFUSE(at[ADD].groups = 2, SHAPE);

@@ -95,6 +95,7 @@ static void run_alone(const struct fg_kernels *kernels, const struct fg_ir_step 
 		.in_cols = step->in_cols,
 		.out_cols = step->out_cols,
 		.entries = step->entries,
+		.operation = step->operation,
 		.format = step->out_cols < FG_PANEL_COLS ? FG_WEIGHTS_F32 : format,
 		.activation = step->activation,
 		.alpha = step->alpha,
