@@ -230,7 +230,7 @@ static int describe(const struct fg_ir *ir, struct fg_arena *arena, struct colum
 		for (uint32_t col = value->at.first; col < value->at.first + value->cols; col++) {
 			struct column *column = &columns[col];
 
-			column->is_whole = graph->inputs[i].element != FG_ELEMENT_F32;
+			column->is_whole = graph->inputs[i].element == FG_ELEMENT_I64;
 			if (limits.of[FG_IR_INPUT])
 				column->limit = limits.of[FG_IR_INPUT][col];
 			if (centers.of[FG_IR_INPUT])

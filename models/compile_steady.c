@@ -32,6 +32,8 @@ static bool activation_jumps(uint32_t activation)
 	case FG_ACTIVATION_ROUND:
 	case FG_ACTIVATION_TRUNC:
 	case FG_ACTIVATION_NOT:
+	case FG_ACTIVATION_WRAP:
+	case FG_ACTIVATION_TO_INTEGER:
 		return true;
 	default:
 		return false;
@@ -48,6 +50,8 @@ bool fg_steady_has_jumps(const struct fg_plan *plan)
 		case FG_STEP_ARG_MAX:
 		case FG_STEP_ARG_MIN:
 		case FG_STEP_LOOKUP:
+		case FG_STEP_WIDE:
+		case FG_STEP_WIDE_LOOKUP:
 			return true;
 		default:
 			if (activation_jumps(plan->steps[i].activation))
@@ -62,7 +66,8 @@ static bool sums_up(const struct fg_plan_step *step)
 	       (step->kind >= FG_STEP_SOFTMAX && step->kind <= FG_STEP_REDUCE_L2);
 }
 
-/* True for a step whose results are not rounded: some of its operands, or table entries. */
+/* True for a step whose results are not rounded: some of its operands, or table entries; and for
+ * wide numbers, of which every column is only a half. */
 static bool is_exact(const struct fg_plan_step *step)
 {
 	switch (step->kind) {
@@ -80,6 +85,7 @@ static bool is_exact(const struct fg_plan_step *step)
 	case FG_STEP_COLUMNS:
 	case FG_STEP_FILL:
 	case FG_STEP_LOOKUP:
+	case FG_STEP_WIDE ... FG_STEP_WIDE_LOOKUP:
 		return true;
 	default:
 		return false;

@@ -75,10 +75,12 @@ static int add_rows(struct fg_ir *ir, uint32_t cols, uint32_t *rows, struct fg_e
 	return 0;
 }
 
-int fg_ir_new_rows(struct fg_ir *ir, const struct fg_node *node, uint32_t rank, const int64_t *dims,
-		   struct fg_ir_value *out, struct fg_error *error)
+int fg_ir_new_rows(struct fg_ir *ir, const struct fg_node *node, enum fg_ir_form form,
+		   uint32_t rank, const int64_t *dims, struct fg_ir_value *out,
+		   struct fg_error *error)
 {
-	struct fg_ir_value value = {.rank = rank};
+	struct fg_ir_value value = {.rank = rank, .form = form};
+	const uint32_t width = fg_ir_width(form);
 	uint64_t cols = 1;
 	int result;
 
@@ -86,12 +88,12 @@ int fg_ir_new_rows(struct fg_ir *ir, const struct fg_node *node, uint32_t rank, 
 	value.dims[0] = FG_GRAPH_UNKNOWN;
 	for (uint32_t i = 1; i < rank; i++)
 		if (dims[i] < 1 || __builtin_mul_overflow(cols, (uint64_t)dims[i], &cols) ||
-		    cols > FG_IR_MAX_COLS)
+		    cols > FG_IR_MAX_COLS / width)
 			return fg_node_error(node, error,
 					     "gives no columns, or more than %u in a row",
 					     FG_IR_MAX_COLS);
 	value.cols = (uint32_t)cols;
-	result = add_rows(ir, value.cols, &value.at.rows, error);
+	result = add_rows(ir, value.cols * width, &value.at.rows, error);
 	if (!result)
 		*out = value;
 	return result;
@@ -174,6 +176,8 @@ static int set_input(struct fg_ir *ir, const struct fg_graph_port *port, struct 
 				    name, shape->rank);
 	input->rank = shape->rank;
 	input->whole = port->element == FG_ELEMENT_I64;
+	input->integer = port->integer;
+	input->is_double = port->element == FG_ELEMENT_F64;
 	input->dims[0] = FG_GRAPH_UNKNOWN;
 	for (uint32_t i = 1; i < shape->rank; i++) {
 		input->dims[i] = shape->dims[i];
@@ -219,7 +223,7 @@ static int set_output(struct fg_ir *ir, const struct fg_graph_port *port, struct
 		return fg_error_set(error, -EINVAL,
 				    "the outputs have more than %u columns together",
 				    FG_IR_MAX_COLS);
-	return fg_ir_copy(ir, NULL, value, to, error);
+	return fg_ir_copy(ir, NULL, value, FG_IR_F32, to, error);
 }
 
 /* Inputs are known by now. */
@@ -272,6 +276,7 @@ int fg_ir_lower(struct fg_ir *ir, const struct fg_graph *graph, struct fg_arena 
 			continue;
 		ir->values[i].constant = constant;
 		ir->values[i].rank = constant->rank;
+		ir->values[i].integer = constant->integer;
 		memcpy(ir->values[i].dims, constant->dims, sizeof(constant->dims));
 	}
 	mark_needed(ir);

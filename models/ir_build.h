@@ -14,9 +14,11 @@ int fg_ir_new_constant(struct fg_ir *ir, const struct fg_node *node, enum fg_ele
 		       uint32_t rank, const int64_t *dims, struct fg_ir_value *out, void **data,
 		       struct fg_error *error);
 
-/* New rows that hold one value of that shape; dims[0] is the batch. Steps must write them. */
-int fg_ir_new_rows(struct fg_ir *ir, const struct fg_node *node, uint32_t rank, const int64_t *dims,
-		   struct fg_ir_value *out, struct fg_error *error);
+/* New rows that hold one value of that form and shape; dims[0] is the batch. Steps must write them.
+ */
+int fg_ir_new_rows(struct fg_ir *ir, const struct fg_node *node, enum fg_ir_form form,
+		   uint32_t rank, const int64_t *dims, struct fg_ir_value *out,
+		   struct fg_error *error);
 
 /* Appends a step for the node: all zero but `groups` (1), `node`, and spans that are not there. */
 int fg_ir_new_step(struct fg_ir *ir, const struct fg_node *node, enum fg_step_kind kind,
@@ -45,13 +47,20 @@ int fg_ir_spread(struct fg_ir *ir, const struct fg_node *node, const struct fg_i
 		 uint32_t rank, const int64_t *dims, struct fg_ir_value *out,
 		 struct fg_error *error);
 
-/* The same as a batched value, whatever it was: constants take a FILL step. */
+/* The same as a batched value of that form, whatever it was: constants take a FILL step. */
 int fg_ir_batched(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *value,
-		  uint32_t rank, const int64_t *dims, struct fg_ir_value *out,
+		  enum fg_ir_form form, uint32_t rank, const int64_t *dims, struct fg_ir_value *out,
 		  struct fg_error *error);
 
-/* Copies `value` (batched, or a constant of one row) to the columns from `to` on. */
+/* Copies `value` (batched, or a constant of one row), as `form`, to the columns from `to` on. */
 int fg_ir_copy(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *value,
-	       struct fg_ir_span to, struct fg_error *error);
+	       enum fg_ir_form form, struct fg_ir_span to, struct fg_error *error);
+
+/* `out` holds the numbers of `in`, or some of them: what is known of those. */
+void fg_ir_keep_type(struct fg_ir_value *out, const struct fg_ir_value *in);
+
+/* The constant's elements as `form` wants them, in the arena. */
+int fg_ir_elements(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *constant,
+		   enum fg_ir_form form, const void **elements, struct fg_error *error);
 
 #endif

@@ -1,5 +1,7 @@
 /* The values that steps compute: at once, with the C reference kernels, where all is constant. */
 #include <errno.h>
+#include <float.h>
+#include <math.h>
 #include <string.h>
 #include "models/ir_build.h"
 
@@ -60,10 +62,30 @@ int fg_ir_new_constant(struct fg_ir *ir, const struct fg_node *node, enum fg_ele
 	return result ? fg_error_set(error, result, "out of memory") : 0;
 }
 
+/* True when floats would hold nothing of the constant: see fg_ir_floats. *number is one of those.
+ */
+static bool is_lost(const struct fg_tensor *constant, double *number)
+{
+	double largest = 0;
+
+	for (size_t i = 0; i < constant->count; i++) {
+		const double size = fabs(fg_tensor_f64(constant, i));
+
+		if (isfinite(size) && isinf((float)size)) {
+			*number = fg_tensor_f64(constant, i);
+			return true;
+		}
+		largest = size > largest ? size : largest;
+	}
+	*number = largest;
+	return largest > 0 && largest < (double)FLT_TRUE_MIN / 2;
+}
+
 int fg_ir_floats(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *value,
 		 const float **floats, struct fg_error *error)
 {
 	const struct fg_tensor *tensor = value->constant;
+	double number;
 	void *copy;
 	int result = fg_ir_need_numbers(node, value, error);
 
@@ -76,12 +98,18 @@ int fg_ir_floats(struct fg_ir *ir, const struct fg_node *node, const struct fg_i
 	result = fg_ir_alloc(ir, node, tensor->count, sizeof(float), &copy, error);
 	if (result)
 		return result;
+	if (tensor->element == FG_ELEMENT_F64 && is_lost(tensor, &number))
+		return fg_node_error(node, error,
+				     "the float64 constant %g is beyond float32, with which it "
+				     "computes: scale the model's numbers before the export",
+				     number);
 	for (size_t i = 0; i < tensor->count; i++) {
 		if (tensor->element == FG_ELEMENT_I64 && fg_tensor_i64(tensor, i) == FG_IR_BATCH)
-			return fg_node_error(node, error, "computes with the size of the batch");
-		((float *)copy)[i] = tensor->element == FG_ELEMENT_F32
-					     ? fg_tensor_f32(tensor, i)
-					     : (float)fg_tensor_i64(tensor, i);
+			return fg_node_error(node, error,
+					     "computes with the size of the batch, or with -2^63");
+		((float *)copy)[i] = tensor->element == FG_ELEMENT_I64
+					     ? (float)fg_tensor_i64(tensor, i)
+					     : (float)fg_tensor_number(tensor, i);
 	}
 	*floats = copy;
 	return 0;
@@ -108,6 +136,7 @@ static int compute_constant(struct fg_ir *ir, const struct fg_node *node,
 				      .in_cols = like->in_cols,
 				      .out_cols = like->out_cols,
 				      .entries = like->entries,
+				      .operation = like->operation,
 				      .activation = like->activation,
 				      .alpha = like->alpha,
 				      .beta = like->beta};
@@ -144,12 +173,12 @@ static int add_step(struct fg_ir *ir, const struct fg_node *node, const struct f
 		if (operands[i].constant && i == 1)
 			result = fg_ir_floats(ir, node, &operands[i], &constant, error);
 		else
-			result = fg_ir_batched(ir, node, &operands[i], operands[i].rank,
+			result = fg_ir_batched(ir, node, &operands[i], FG_IR_F32, operands[i].rank,
 					       operands[i].dims, &operands[i], error);
 		spans[i] = operands[i].constant ? spans[i] : operands[i].at;
 	}
 	if (!result)
-		result = fg_ir_new_rows(ir, node, rank, dims, &made, error);
+		result = fg_ir_new_rows(ir, node, FG_IR_F32, rank, dims, &made, error);
 	if (!result)
 		result = fg_ir_new_step(ir, node, like->kind, &step, error);
 	if (result)
@@ -215,10 +244,9 @@ int fg_ir_unary(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir
 	return compute(ir, node, &like, in, 1, in->rank, in->dims, out, error);
 }
 
-static bool both_integers(const struct fg_ir_value *a, const struct fg_ir_value *b)
+static bool is_i64(const struct fg_ir_value *value)
 {
-	return a->constant && b->constant && a->constant->element == FG_ELEMENT_I64 &&
-	       b->constant->element == FG_ELEMENT_I64;
+	return value->constant && value->constant->element == FG_ELEMENT_I64;
 }
 
 /* Shapes are computed with these. The size of the batch may only be multiplied or divided by 1, and
@@ -316,6 +344,7 @@ static int subtract_from(struct fg_ir *ir, const struct fg_node *node,
 	if (result)
 		return result;
 	like.weights = minus;
+	like.whole = fg_ir_is_whole(constant) && fg_ir_is_whole(in);
 	return compute(ir, node, &like, in, 1, in->rank, in->dims, out, error);
 }
 
@@ -323,7 +352,7 @@ int fg_ir_binary(struct fg_ir *ir, const struct fg_node *node, enum fg_step_kind
 		 const struct fg_ir_value *a, const struct fg_ir_value *b, struct fg_ir_value *out,
 		 struct fg_error *error)
 {
-	bool integral = both_integers(a, b) && kind != FG_STEP_POW && kind != FG_STEP_PRELU;
+	bool integral = is_i64(a) && is_i64(b) && kind != FG_STEP_POW && kind != FG_STEP_PRELU;
 	struct fg_ir_value operands[2], first;
 	int64_t dims[FG_GRAPH_MAX_RANK];
 	struct fg_ir_step like;
@@ -346,22 +375,56 @@ int fg_ir_binary(struct fg_ir *ir, const struct fg_node *node, enum fg_step_kind
 		return subtract_from(ir, node, &first, &operands[1], out, error);
 	}
 	like = elementwise(kind, fg_ir_count(&operands[0]));
+	like.whole = fg_ir_is_whole(a) && fg_ir_is_whole(b);
 	return compute(ir, node, &like, operands, 2, rank, dims, out, error);
 }
 
-/* Element by element, whatever type they have. */
+/* Element by element, of integers or of doubles. */
 static int select_constants(struct fg_ir *ir, const struct fg_node *node,
 			    const struct fg_ir_value operands[3], struct fg_ir_value *out,
 			    struct fg_error *error)
 {
+	const float *truths;
 	void *data;
-	int result = fg_ir_new_constant(ir, node, FG_ELEMENT_I64, operands[0].rank,
+	int result = fg_ir_new_constant(ir, node, operands[1].constant->element, operands[0].rank,
 					operands[0].dims, out, &data, error);
 
+	if (!result)
+		result = fg_ir_floats(ir, node, &operands[0], &truths, error);
 	for (size_t i = 0; !result && i < out->constant->count; i++)
-		((int64_t *)data)[i] = fg_tensor_i64(
-			operands[fg_tensor_i64(operands[0].constant, i) ? 1 : 2].constant, i);
+		((int64_t *)data)[i] = fg_tensor_i64(operands[truths[i] != 0 ? 1 : 2].constant, i);
 	return result;
+}
+
+/* The form of the wide one of a and b; both are of one type in the model file. */
+static int select_wide(struct fg_ir *ir, const struct fg_node *node, struct fg_ir_value operands[3],
+		       uint32_t rank, const int64_t *dims, struct fg_ir_value *out,
+		       struct fg_error *error)
+{
+	enum fg_ir_form form = fg_ir_exact_form(&operands[1]);
+	struct fg_ir_value made;
+	struct fg_ir_step *step;
+	int result = 0;
+
+	if (form == FG_IR_F32)
+		form = fg_ir_exact_form(&operands[2]);
+	for (uint32_t i = 0; i < 3 && !result; i++)
+		result = fg_ir_batched(ir, node, &operands[i], i ? form : FG_IR_F32, rank, dims,
+				       &operands[i], error);
+	if (!result)
+		result = fg_ir_new_rows(ir, node, form, rank, dims, &made, error);
+	if (!result)
+		result = fg_ir_new_step(ir, node, FG_STEP_WIDE_SELECT, &step, error);
+	if (result)
+		return result;
+	step->in = operands[0].at;
+	step->other = operands[1].at;
+	step->third = operands[2].at;
+	step->out = made.at;
+	step->in_cols = made.cols;
+	step->out_cols = 2 * made.cols;
+	*out = made;
+	return 0;
 }
 
 int fg_ir_select(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *condition,
@@ -386,8 +449,12 @@ int fg_ir_select(struct fg_ir *ir, const struct fg_node *node, const struct fg_i
 		result = fg_ir_spread(ir, node, given[i], rank, dims, &operands[i], error);
 	if (result)
 		return result;
-	if (both_integers(a, b) && both_integers(condition, b))
+	if (condition->constant && a->constant && b->constant &&
+	    a->constant->element == b->constant->element &&
+	    (is_i64(a) || a->constant->element == FG_ELEMENT_F64))
 		return select_constants(ir, node, operands, out, error);
+	if (fg_ir_exact_form(a) != FG_IR_F32 || fg_ir_exact_form(b) != FG_IR_F32)
+		return select_wide(ir, node, operands, rank, dims, out, error);
 	like = elementwise(FG_STEP_SELECT, fg_ir_count(&operands[0]));
 	return compute(ir, node, &like, operands, 3, rank, dims, out, error);
 }

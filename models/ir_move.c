@@ -18,6 +18,16 @@ static int64_t count_of(bool batched, uint32_t rank, const int64_t *dims)
 	return count;
 }
 
+void fg_ir_keep_type(struct fg_ir_value *out, const struct fg_ir_value *in)
+{
+	out->whole = in->whole;
+	out->integer = in->integer;
+	out->is_double = in->is_double;
+	out->bounded = in->bounded;
+	out->low = in->low;
+	out->high = in->high;
+}
+
 int fg_ir_reshape(const struct fg_node *node, const struct fg_ir_value *in, uint32_t rank,
 		  const int64_t *dims, struct fg_ir_value *out, struct fg_error *error)
 {
@@ -59,17 +69,36 @@ static int map_constant(struct fg_ir *ir, const struct fg_node *node, const stru
 	return result;
 }
 
+/* The same map of numbers of two columns each. */
+static int widen_index(struct fg_ir *ir, const struct fg_node *node, uint32_t count,
+		       const uint32_t **index, struct fg_error *error)
+{
+	uint32_t *wide;
+	void *map;
+	int result = fg_ir_alloc(ir, node, count, 2 * sizeof(*wide), &map, error);
+
+	if (result)
+		return result;
+	wide = map;
+	for (uint32_t i = 0; i < 2 * count; i++)
+		wide[i] = 2 * (*index)[i / 2] + i % 2;
+	*index = wide;
+	return 0;
+}
+
 static int map_batched(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,
 		       uint32_t rank, const int64_t *dims, const uint32_t *index,
 		       struct fg_ir_value *out, struct fg_error *error)
 {
+	const uint32_t width = fg_ir_width(in->form);
 	struct fg_ir_value made = *in;
 	struct fg_ir_step *step;
 	int64_t cols = count_of(true, rank, dims);
 	int result;
 
 	if (cols >= 1 && cols <= in->cols && is_run(index, (size_t)cols)) {
-		made.at.first += index[0];
+		made.at.first += index[0] * width;
+		made.has_rounded = false;
 		made.cols = (uint32_t)cols;
 		made.rank = rank;
 		memcpy(made.dims, dims, rank * sizeof(*dims));
@@ -77,17 +106,20 @@ static int map_batched(struct fg_ir *ir, const struct fg_node *node, const struc
 		*out = made;
 		return 0;
 	}
-	result = fg_ir_new_rows(ir, node, rank, dims, &made, error);
+	result = fg_ir_new_rows(ir, node, in->form, rank, dims, &made, error);
+	if (!result && width == 2)
+		result = widen_index(ir, node, made.cols, &index, error);
 	if (!result)
 		result = fg_ir_new_step(ir, node, FG_STEP_COLUMNS, &step, error);
 	if (result)
 		return result;
 	step->in = in->at;
 	step->out = made.at;
-	step->in_cols = in->cols;
-	step->out_cols = made.cols;
+	step->in_cols = in->cols * width;
+	step->out_cols = made.cols * width;
 	step->weights = index;
 	made.labels = in->labels;
+	fg_ir_keep_type(&made, in);
 	*out = made;
 	return 0;
 }
@@ -96,8 +128,14 @@ int fg_ir_map(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_v
 	      uint32_t rank, const int64_t *dims, const uint32_t *index, struct fg_ir_value *out,
 	      struct fg_error *error)
 {
-	if (in->constant)
-		return map_constant(ir, node, in->constant, rank, dims, index, out, error);
+	const struct fg_integer integer = in->integer;
+	int result;
+
+	if (in->constant) {
+		result = map_constant(ir, node, in->constant, rank, dims, index, out, error);
+		out->integer = integer;
+		return result;
+	}
 	return map_batched(ir, node, in, rank, dims, index, out, error);
 }
 
@@ -262,14 +300,17 @@ int fg_ir_spread(struct fg_ir *ir, const struct fg_node *node, const struct fg_i
 }
 
 int fg_ir_copy(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *value,
-	       struct fg_ir_span to, struct fg_error *error)
+	       enum fg_ir_form form, struct fg_ir_span to, struct fg_error *error)
 {
-	const float *floats = NULL;
+	const void *elements = NULL;
+	struct fg_ir_value formed;
 	struct fg_ir_step *step;
-	int result = 0;
+	int result;
 
 	if (value->constant)
-		result = fg_ir_floats(ir, node, value, &floats, error);
+		result = fg_ir_elements(ir, node, value, form, &elements, error);
+	else
+		result = fg_ir_to_form(ir, node, value, form, &formed, error);
 	if (!result)
 		result = fg_ir_new_step(ir, node,
 					value->constant ? FG_STEP_FILL : FG_STEP_ACTIVATION, &step,
@@ -277,31 +318,38 @@ int fg_ir_copy(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_
 	if (result)
 		return result;
 	if (!value->constant)
-		step->in = value->at;
-	step->bias = floats;
+		step->in = formed.at;
+	step->bias = elements;
 	step->out = to;
-	step->out_cols = (uint32_t)fg_ir_count(value);
+	step->out_cols = (uint32_t)fg_ir_count(value) * fg_ir_width(form);
 	step->in_cols = step->out_cols;
 	return 0;
 }
 
 int fg_ir_batched(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *value,
-		  uint32_t rank, const int64_t *dims, struct fg_ir_value *out,
+		  enum fg_ir_form form, uint32_t rank, const int64_t *dims, struct fg_ir_value *out,
 		  struct fg_error *error)
 {
 	struct fg_ir_value spread, made;
 	int result = fg_ir_spread(ir, node, value, rank, dims, &spread, error);
 
-	if (result || !spread.constant) {
-		*out = spread;
+	if (result)
 		return result;
-	}
-	result = fg_ir_new_rows(ir, node, rank, dims, &made, error);
+	if (!spread.constant)
+		return fg_ir_to_form(ir, node, &spread, form, out, error);
+	result = fg_ir_new_rows(ir, node, form, rank, dims, &made, error);
 	if (!result)
-		result = fg_ir_copy(ir, node, &spread, made.at, error);
-	if (!result)
-		*out = made;
-	return result;
+		result = fg_ir_copy(ir, node, &spread, form, made.at, error);
+	if (result)
+		return result;
+	made.whole = fg_ir_is_whole(&spread);
+	made.integer = spread.integer;
+	made.is_double = spread.constant->element == FG_ELEMENT_F64;
+	made.bounded = made.whole;
+	if (made.whole)
+		fg_ir_range(&spread, &made.low, &made.high);
+	*out = made;
+	return 0;
 }
 
 int fg_ir_expand(struct fg_ir *ir, const struct fg_node *node, const struct fg_ir_value *in,
@@ -311,7 +359,7 @@ int fg_ir_expand(struct fg_ir *ir, const struct fg_node *node, const struct fg_i
 	if (rank < in->rank)
 		return fg_node_error(node, error, "takes %u dimensions to %u", in->rank, rank);
 	if (rank && dims[0] == FG_GRAPH_UNKNOWN)
-		return fg_ir_batched(ir, node, in, rank, dims, out, error);
+		return fg_ir_batched(ir, node, in, fg_ir_exact_form(in), rank, dims, out, error);
 	if (!in->constant)
 		return fg_node_error(node, error, "would broadcast the batch");
 	return fg_ir_spread(ir, node, in, rank, dims, out, error);
@@ -358,21 +406,45 @@ static int join_constants(struct fg_ir *ir, const struct fg_node *node,
 	return result;
 }
 
+/* What is known of all the values. */
+static void join_types(struct fg_ir_value *out, const struct fg_ir_value *values, uint32_t count)
+{
+	double low, high;
+
+	out->whole = fg_ir_is_whole(&values[0]);
+	out->integer = values[0].integer;
+	for (uint32_t v = 0; v < count; v++) {
+		out->is_double |= values[v].is_double;
+		if (!fg_ir_is_whole(&values[v]))
+			return;
+		fg_ir_range(&values[v], &low, &high);
+		out->low = !v || low < out->low ? low : out->low;
+		out->high = !v || high > out->high ? high : out->high;
+	}
+	out->bounded = true;
+}
+
 static int join_batched(struct fg_ir *ir, const struct fg_node *node,
 			const struct fg_ir_value *values, uint32_t count, int64_t total,
 			struct fg_ir_value *out, struct fg_error *error)
 {
 	const int64_t dims[2] = {FG_GRAPH_UNKNOWN, total};
+	enum fg_ir_form form = FG_IR_F32;
 	struct fg_ir_span to;
-	int result = fg_ir_new_rows(ir, node, 2, dims, out, error);
+	int result;
 
+	for (uint32_t v = 0; v < count; v++)
+		if (fg_ir_exact_form(&values[v]) != FG_IR_F32)
+			form = fg_ir_exact_form(&values[v]);
+	result = fg_ir_new_rows(ir, node, form, 2, dims, out, error);
 	to = out->at;
 	for (uint32_t v = 0; v < count && !result; v++) {
 		result = fg_ir_need_numbers(node, &values[v], error);
 		if (!result)
-			result = fg_ir_copy(ir, node, &values[v], to, error);
-		to.first += (uint32_t)fg_ir_count(&values[v]);
+			result = fg_ir_copy(ir, node, &values[v], form, to, error);
+		to.first += (uint32_t)fg_ir_count(&values[v]) * fg_ir_width(form);
 	}
+	join_types(out, values, count);
 	return result;
 }
 

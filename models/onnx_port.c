@@ -138,6 +138,7 @@ static int fill_port(struct fg_onnx_parser *parser, const struct declared *decla
 				    what, fg_text_print(declared->name, name, sizeof(name)),
 				    type->name);
 	port->element = declared->type ? type->element : FG_ELEMENT_F32;
+	port->integer = type->integer;
 	port->shape = declared->shape;
 	return check_shape(parser, declared, what);
 }

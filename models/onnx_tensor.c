@@ -201,6 +201,12 @@ static int gather(struct fg_pb message, uint32_t number, uint64_t type, char *to
 	return more;
 }
 
+/* Raw data of these is what we hold. */
+static bool is_as_stored(uint64_t type)
+{
+	return type == FG_ONNX_FLOAT || type == FG_ONNX_INT64 || type == FG_ONNX_DOUBLE;
+}
+
 /* Raw data at `bytes`, of the right size. */
 static int take_raw(const struct raw_tensor *raw, const uint8_t *bytes, struct fg_arena *arena,
 		    struct fg_tensor *tensor, struct fg_error *error)
@@ -209,7 +215,7 @@ static int take_raw(const struct raw_tensor *raw, const uint8_t *bytes, struct f
 	size_t to_width = fg_element_bytes(tensor->element);
 	char *to;
 
-	if (raw->type == FG_ONNX_FLOAT || raw->type == FG_ONNX_INT64) {
+	if (is_as_stored(raw->type)) {
 		tensor->data = bytes;
 		return 0;
 	}
@@ -249,7 +255,7 @@ static int take_external(const struct raw_tensor *raw, struct fg_onnx_external *
 				    raw->label, bytes, (unsigned long long)raw->offset,
 				    fg_text_print(raw->file, name, sizeof(name)), size);
 	}
-	if (raw->type != FG_ONNX_FLOAT && raw->type != FG_ONNX_INT64) {
+	if (!is_as_stored(raw->type)) {
 		if (bytes > external->convertible)
 			return tensor_error(raw, error,
 					    "its external data is that of other tensors as well");
@@ -325,6 +331,7 @@ int fg_onnx_read_tensor(struct fg_pb message, const char *what, struct fg_onnx_e
 				    "float32",
 				    raw.label, type->name);
 	out->tensor.element = type->element;
+	out->tensor.integer = type->integer;
 	result = count_elements(&out->tensor, &raw, error);
 	return result ? result : load_data(&raw, external, &out->tensor, error);
 }

@@ -15,7 +15,7 @@ enum {
 	STRING = FG_ONNX_STRING,
 	BOOL,
 	FLOAT16,
-	DOUBLE,
+	DOUBLE = FG_ONNX_DOUBLE,
 	UINT32,
 	UINT64,
 	COMPLEX64,
@@ -44,22 +44,22 @@ const struct fg_onnx_type *fg_onnx_type(uint64_t type)
 	static const struct fg_onnx_type unknown = {.name = "a type unknown here"};
 	static const struct fg_onnx_type types[] = {
 		{.name = "of no type"},
-		[FLOAT] = {"float32", FG_ELEMENT_F32, 4, FLOAT_DATA, FG_PB_FIXED32},
-		[UINT8] = {"uint8", FG_ELEMENT_I64, 1, INT32_DATA, FG_PB_VARINT},
-		[INT8] = {"int8", FG_ELEMENT_I64, 1, INT32_DATA, FG_PB_VARINT},
-		[UINT16] = {"uint16", FG_ELEMENT_I64, 2, INT32_DATA, FG_PB_VARINT},
-		[INT16] = {"int16", FG_ELEMENT_I64, 2, INT32_DATA, FG_PB_VARINT},
-		[INT32] = {"int32", FG_ELEMENT_I64, 4, INT32_DATA, FG_PB_VARINT},
-		[INT64] = {"int64", FG_ELEMENT_I64, 8, INT64_DATA, FG_PB_VARINT},
-		[STRING] = {"string", FG_ELEMENT_TEXT, 0, STRING_DATA, FG_PB_BYTES},
-		[BOOL] = {"bool", FG_ELEMENT_I64, 1, INT32_DATA, FG_PB_VARINT},
-		[FLOAT16] = {"float16", FG_ELEMENT_F32, 2, INT32_DATA, FG_PB_VARINT},
-		[DOUBLE] = {"float64", FG_ELEMENT_F32, 8, DOUBLE_DATA, FG_PB_FIXED64},
-		[UINT32] = {"uint32", FG_ELEMENT_I64, 4, UINT64_DATA, FG_PB_VARINT},
-		[UINT64] = {"uint64", FG_ELEMENT_I64, 8, UINT64_DATA, FG_PB_VARINT},
+		[FLOAT] = {"float32", FG_ELEMENT_F32, 4, FLOAT_DATA, FG_PB_FIXED32, {0, false}},
+		[UINT8] = {"uint8", FG_ELEMENT_I64, 1, INT32_DATA, FG_PB_VARINT, {8, true}},
+		[INT8] = {"int8", FG_ELEMENT_I64, 1, INT32_DATA, FG_PB_VARINT, {8, false}},
+		[UINT16] = {"uint16", FG_ELEMENT_I64, 2, INT32_DATA, FG_PB_VARINT, {16, true}},
+		[INT16] = {"int16", FG_ELEMENT_I64, 2, INT32_DATA, FG_PB_VARINT, {16, false}},
+		[INT32] = {"int32", FG_ELEMENT_I64, 4, INT32_DATA, FG_PB_VARINT, {32, false}},
+		[INT64] = {"int64", FG_ELEMENT_I64, 8, INT64_DATA, FG_PB_VARINT, {0, false}},
+		[STRING] = {"string", FG_ELEMENT_TEXT, 0, STRING_DATA, FG_PB_BYTES, {0, false}},
+		[BOOL] = {"bool", FG_ELEMENT_I64, 1, INT32_DATA, FG_PB_VARINT, {1, true}},
+		[FLOAT16] = {"float16", FG_ELEMENT_F32, 2, INT32_DATA, FG_PB_VARINT, {0, false}},
+		[DOUBLE] = {"float64", FG_ELEMENT_F64, 8, DOUBLE_DATA, FG_PB_FIXED64, {0, false}},
+		[UINT32] = {"uint32", FG_ELEMENT_I64, 4, UINT64_DATA, FG_PB_VARINT, {32, true}},
+		[UINT64] = {"uint64", FG_ELEMENT_I64, 8, UINT64_DATA, FG_PB_VARINT, {0, true}},
 		[COMPLEX64] = {.name = "complex64"},
 		[COMPLEX128] = {.name = "complex128"},
-		[BFLOAT16] = {"bfloat16", FG_ELEMENT_F32, 2, INT32_DATA, FG_PB_VARINT},
+		[BFLOAT16] = {"bfloat16", FG_ELEMENT_F32, 2, INT32_DATA, FG_PB_VARINT, {0, false}},
 		[FLOAT8E4M3FN] = {.name = "float8e4m3fn"},
 		[FLOAT8E4M3FNUZ] = {.name = "float8e4m3fnuz"},
 		[FLOAT8E5M2] = {.name = "float8e5m2"},
@@ -81,14 +81,6 @@ static float from_bits(uint32_t bits)
 
 	memcpy(&value, &bits, sizeof(value));
 	return value;
-}
-
-static float from_double(uint64_t bits)
-{
-	double value;
-
-	memcpy(&value, &bits, sizeof(value));
-	return (float)value;
 }
 
 /* IEEE 754 binary16: a sign, 5 bits of exponent, 10 of fraction. */
@@ -113,8 +105,6 @@ static float to_f32(uint64_t type, uint64_t bits)
 		return from_half((uint16_t)bits);
 	case BFLOAT16:
 		return from_bits((uint32_t)bits << 16);
-	case DOUBLE:
-		return from_double(bits);
 	default:
 		return from_bits((uint32_t)bits);
 	}
@@ -148,6 +138,8 @@ int fg_onnx_convert(uint64_t type, uint64_t bits, void *to)
 		float number = to_f32(type, bits);
 
 		memcpy(to, &number, sizeof(number));
+	} else if (type == DOUBLE) {
+		memcpy(to, &bits, sizeof(bits));
 	} else {
 		int64_t integer = to_i64(type, bits);
 

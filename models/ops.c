@@ -4,7 +4,7 @@
 
 static const struct fg_op *const tables[] = {
 	fg_ops_constant, fg_ops_dense, fg_ops_math,   fg_ops_ml,    fg_ops_ml_labels,
-	fg_ops_norm,	 fg_ops_pick,  fg_ops_reduce, fg_ops_shape,
+	fg_ops_norm,	 fg_ops_pick,  fg_ops_reduce, fg_ops_shape, fg_ops_whole,
 };
 
 const struct fg_op *fg_op_find(struct fg_text domain, struct fg_text name)
@@ -52,8 +52,7 @@ static const struct {
 	{" NonMaxSuppression TopK NonZero Unique Compress Multinomial Bernoulli Random* EyeLike ",
 	 "its result has no fixed shape, or is random: do it on the client, with the model's "
 	 "output"},
-	{" GatherElements GatherND Scatter* Trilu CumSum CumProd Det BitShift Bitwise* Mod "
-	 "Hardmax ",
+	{" GatherElements GatherND Scatter* Trilu CumSum CumProd Det Hardmax ",
 	 "export the model without it, or do this step on the client"},
 	{" String* RegexFullMatch TfIdfVectorizer CategoryMapper DictVectorizer "
 	 "CastMap "

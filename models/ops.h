@@ -45,6 +45,7 @@ extern const struct fg_op fg_ops_norm[];
 extern const struct fg_op fg_ops_pick[];
 extern const struct fg_op fg_ops_reduce[];
 extern const struct fg_op fg_ops_shape[];
+extern const struct fg_op fg_ops_whole[];
 
 /* NULL: no such operator here. An empty domain and "ai.onnx" are the same. */
 const struct fg_op *fg_op_find(struct fg_text domain, struct fg_text name);

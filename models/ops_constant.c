@@ -1,6 +1,7 @@
 /* Operators that make constants, and Cast. */
 #include <math.h>
 #include <string.h>
+#include "models/onnx_type.h"
 #include "models/ops.h"
 #include "models/ops_lower.h"
 
@@ -111,16 +112,17 @@ static struct fg_ir_value integer_range(struct fg_lower *at, const struct fg_ir_
 
 static struct fg_ir_value float_range(struct fg_lower *at, const struct fg_ir_value *bounds)
 {
-	float start = fg_tensor_f32(bounds[0].constant, 0);
-	float limit = fg_tensor_f32(bounds[1].constant, 0);
-	float delta = fg_tensor_f32(bounds[2].constant, 0), *numbers;
+	double start = fg_tensor_number(bounds[0].constant, 0);
+	double limit = fg_tensor_number(bounds[1].constant, 0);
+	double delta = fg_tensor_number(bounds[2].constant, 0);
+	float *numbers;
 	struct fg_tensor out = {.element = FG_ELEMENT_F32, .rank = 1};
 
 	out.count = range_count(at, start, limit, delta);
 	out.dims[0] = (int64_t)out.count;
 	out.data = numbers = fg_lower_alloc(at, out.count, sizeof(*numbers));
 	for (size_t i = 0; numbers && i < out.count; i++)
-		numbers[i] = start + (float)i * delta;
+		numbers[i] = (float)start + (float)i * (float)delta;
 	return fg_lower_tensor(at, &out);
 }
 
@@ -147,35 +149,14 @@ static int lower_range(struct fg_ir *ir, const struct fg_node *node, struct fg_e
 
 /* ---- Cast ---- */
 
-/* TensorProto.DataType of onnx.proto */
-enum { FLOAT = 1, STRING = 8, BOOL = 9, FLOAT16 = 10, DOUBLE = 11, UINT64 = 13, BFLOAT16 = 16 };
+#define STRING 8 /* TensorProto.DataType of onnx.proto */
 
-static struct fg_ir_value to_float(struct fg_lower *at, struct fg_ir_value in)
-{
-	struct fg_tensor tensor;
-
-	in.whole = false;
-	if (at->result || !fg_lower_is_i64(&in))
-		return in;
-	tensor = *in.constant;
-	tensor.element = FG_ELEMENT_F32;
-	tensor.rank = in.rank;
-	memcpy(tensor.dims, in.dims, sizeof(tensor.dims));
-	tensor.data = fg_lower_floats(at, in);
-	return fg_lower_tensor(at, &tensor);
-}
-
-static struct fg_ir_value to_bool(struct fg_lower *at, struct fg_ir_value in)
-{
-	in = fg_lower_unary(at, FG_ACTIVATION_NOT, fg_lower_unary(at, FG_ACTIVATION_NOT, in));
-	return fg_lower_to_whole(at, in);
-}
-
-/* All is f32 in the end: narrower floats are not rounded to, and integers do not wrap. */
+/* float16 and bfloat16 are f32: nothing is rounded to them. */
 static int lower_cast(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
 	int64_t to = fg_lower_int(&at, "to", 0);
+	const struct fg_onnx_type *type = fg_onnx_type((uint64_t)to);
 	struct fg_ir_value in = fg_lower_any(&at, 0);
 
 	if (to == STRING) {
@@ -186,25 +167,23 @@ static int lower_cast(struct fg_ir *ir, const struct fg_node *node, struct fg_er
 		return fg_lower_done(&at, in);
 	}
 	in = fg_lower_input(&at, 0);
-	if (to == FLOAT || to == FLOAT16 || to == DOUBLE || to == BFLOAT16)
-		in = to_float(&at, in);
-	else if (to == BOOL)
-		in = to_bool(&at, in);
-	else if (to > FLOAT && to <= UINT64)
-		in = fg_lower_to_whole(&at, in);
-	else
+	if (!type->field)
 		fg_lower_fail(&at, "type %lld (of onnx.proto) is not supported: cast to float",
 			      (long long)to);
-	return fg_lower_done(&at, in);
+	return fg_lower_done(&at, fg_lower_cast(&at, in, type->element, type->integer));
 }
 
 static int lower_cast_like(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
 	struct fg_ir_value in = fg_lower_input(&at, 0), like = fg_lower_input(&at, 1);
+	enum fg_element element = like.is_double ? FG_ELEMENT_F64 : FG_ELEMENT_F32;
 
-	return fg_lower_done(&at, fg_lower_is_whole(&like) ? fg_lower_to_whole(&at, in)
-							   : to_float(&at, in));
+	if (like.constant)
+		element = like.constant->element;
+	else if (like.whole)
+		element = FG_ELEMENT_I64;
+	return fg_lower_done(&at, fg_lower_cast(&at, in, element, like.integer));
 }
 
 const struct fg_op fg_ops_constant[] = {

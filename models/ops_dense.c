@@ -33,6 +33,49 @@ static struct fg_ir_value multiply_constants(struct fg_lower *at, struct fg_ir_v
 	return fg_lower_tensor(at, &tensor);
 }
 
+static struct fg_ir_value swap_last(struct fg_lower *at, struct fg_ir_value in)
+{
+	return at->result ? in : fg_lower_move_axis(at, in, in.rank - 1, in.rank - 2);
+}
+
+/* The sum over the last dimension of a (..., m, 1, k) * b^T (..., 1, n, k). */
+static struct fg_ir_value sum_products(struct fg_lower *at, struct fg_ir_value a,
+				       struct fg_ir_value b)
+{
+	struct fg_ir_value out;
+
+	a = fg_lower_unsqueeze(at, a, a.rank - 1);
+	b = fg_lower_unsqueeze(at, swap_last(at, b), b.rank - 2);
+	out = fg_lower_binary(at, FG_STEP_MUL, a, b);
+	if (fg_lower_is_whole(&out))
+		out = fg_lower_wrapping_sum(at, out);
+	else
+		out = fg_lower_over_last(at, FG_STEP_REDUCE_SUM, 1, out);
+	return fg_lower_reshape(at, out, out.rank - 1, out.dims);
+}
+
+/* Integers, as floats where all sums are exact, else one by one: they wrap. */
+static struct fg_ir_value multiply_integers(struct fg_lower *at, struct fg_ir_value a,
+					    struct fg_ir_value b)
+{
+	double low, high, most, inner = (double)b.dims[0];
+	struct fg_ir_value out;
+
+	fg_ir_range(&b, &low, &high);
+	most = inner * (high > -low ? high : -low);
+	if (a.constant)
+		fg_lower_fail(at, "a product of constant integers: fold it at export");
+	if (at->result)
+		return a;
+	if (a.form != FG_IR_F32 || !fg_lower_is_small(&a, most, false) ||
+	    !fg_lower_is_small(&b, 1, false))
+		return sum_products(at, a, b);
+	out = fg_lower_dense(at, a, b);
+	fg_ir_range(&a, &low, &high);
+	most *= high > -low ? high : -low;
+	return fg_lower_as_integer(at, out, a.integer, -most, most);
+}
+
 /* a (..., inner) x b (inner, cols), the latter constant. */
 static struct fg_ir_value times_matrix(struct fg_lower *at, struct fg_ir_value a,
 				       struct fg_ir_value b)
@@ -42,12 +85,9 @@ static struct fg_ir_value times_matrix(struct fg_lower *at, struct fg_ir_value a
 			      (long long)b.dims[0], (long long)a.dims[a.rank - 1]);
 	if (at->result)
 		return a;
+	if (fg_lower_is_whole(&a) && fg_lower_is_whole(&b))
+		return multiply_integers(at, a, b);
 	return a.constant ? multiply_constants(at, a, b) : fg_lower_dense(at, a, b);
-}
-
-static struct fg_ir_value swap_last(struct fg_lower *at, struct fg_ir_value in)
-{
-	return at->result ? in : fg_lower_move_axis(at, in, in.rank - 1, in.rank - 2);
 }
 
 /* `matrix` with rank 2, when its dimensions before the last two are 1 and not more than `rank`'s.
@@ -65,7 +105,7 @@ static struct fg_ir_value flat_matrix(struct fg_lower *at, struct fg_ir_value ma
 	return fg_lower_reshape(at, matrix, 2, matrix.dims + matrix.rank - 2);
 }
 
-/* Both of one row: the sum over the last dimension of a (..., m, 1, k) * b^T (..., 1, n, k). */
+/* Both of one row. */
 static struct fg_ir_value multiply_computed(struct fg_lower *at, struct fg_ir_value a,
 					    struct fg_ir_value b)
 {
@@ -84,10 +124,7 @@ static struct fg_ir_value multiply_computed(struct fg_lower *at, struct fg_ir_va
 			      (long long)b.dims[rank - 2]);
 		return out;
 	}
-	a = fg_lower_unsqueeze(at, a, rank - 1);
-	b = fg_lower_unsqueeze(at, swap_last(at, b), rank - 2);
-	out = fg_lower_over_last(at, FG_STEP_REDUCE_SUM, 1, fg_lower_binary(at, FG_STEP_MUL, a, b));
-	return fg_lower_reshape(at, out, rank, out.dims);
+	return sum_products(at, a, b);
 }
 
 /* Neither is of rank 0 or 1. */

@@ -4,8 +4,6 @@
 #include <string.h>
 #include "models/ops_lower.h"
 
-#define MAX_EXACT (1 << 24) /* up to here, f32 holds every whole number */
-
 void fg_lower_fail(struct fg_lower *at, const char *format, ...)
 {
 	char text[sizeof(at->error->text)];
@@ -168,7 +166,7 @@ bool fg_lower_is_i64(const struct fg_ir_value *value)
 
 bool fg_lower_is_whole(const struct fg_ir_value *value)
 {
-	return value->constant ? fg_lower_is_i64(value) : value->whole;
+	return fg_ir_is_whole(value);
 }
 
 const float *fg_lower_floats(struct fg_lower *at, struct fg_ir_value constant)
@@ -182,8 +180,12 @@ const float *fg_lower_floats(struct fg_lower *at, struct fg_ir_value constant)
 
 float fg_lower_exact(struct fg_lower *at, int64_t number)
 {
-	if (number < -MAX_EXACT || number > MAX_EXACT)
-		fg_lower_fail(at, "%lld is too large: whole numbers up to 2^24 are exact",
+	const float rounded = (float)number;
+
+	if (rounded >= 0x1p63f || (int64_t)rounded != number)
+		fg_lower_fail(at,
+			      "%lld is too large: float32 holds whole numbers up to 2^24, and not "
+			      "all above",
 			      (long long)number);
 	return (float)number;
 }
@@ -228,10 +230,14 @@ static struct fg_ir_value made(struct fg_lower *at, struct fg_ir_value value)
 
 struct fg_ir_value fg_lower_tensor(struct fg_lower *at, const struct fg_tensor *tensor)
 {
+	struct fg_ir_value value;
+
 	if (at->result)
 		return (struct fg_ir_value){0};
-	return made(at, fg_ir_constant(at->ir, tensor->element, tensor->rank, tensor->dims,
-				       tensor->data, &at->result));
+	value = made(at, fg_ir_constant(at->ir, tensor->element, tensor->rank, tensor->dims,
+					tensor->data, &at->result));
+	value.integer = tensor->integer;
+	return value;
 }
 
 struct fg_ir_value fg_lower_number(struct fg_lower *at, float number)
@@ -244,11 +250,20 @@ struct fg_ir_value fg_lower_number(struct fg_lower *at, float number)
 struct fg_ir_value fg_lower_number_like(struct fg_lower *at, const struct fg_ir_value *like,
 					int32_t number)
 {
+	struct fg_ir_value value;
+
+	if (!fg_lower_is_whole(like))
+		return fg_lower_number(at, (float)number);
+	value = fg_lower_whole_number(at, number);
+	value.integer = like->integer;
+	return value;
+}
+
+struct fg_ir_value fg_lower_whole_number(struct fg_lower *at, int64_t number)
+{
 	struct fg_tensor tensor = {.element = FG_ELEMENT_I64, .count = 1};
 	int64_t *data;
 
-	if (!fg_lower_is_i64(like))
-		return fg_lower_number(at, (float)number);
 	data = fg_lower_alloc(at, 1, sizeof(*data));
 	if (data)
 		*data = number;
@@ -264,6 +279,26 @@ static bool keeps_whole(enum fg_activation activation)
 	       activation == FG_ACTIVATION_NOT;
 }
 
+static bool gives_float(enum fg_activation activation)
+{
+	return activation != FG_ACTIVATION_IS_NAN && activation != FG_ACTIVATION_NOT;
+}
+
+/* Of those that give floats: nothing is rounded to one. */
+static bool is_exact(enum fg_activation activation)
+{
+	return activation == FG_ACTIVATION_NONE || activation == FG_ACTIVATION_RELU ||
+	       activation == FG_ACTIVATION_ABS ||
+	       (activation >= FG_ACTIVATION_SIGN && activation <= FG_ACTIVATION_TRUNC);
+}
+
+/* Doubles that no float stands for. */
+static bool is_wide_float(const struct fg_ir_value *value)
+{
+	return value->constant ? value->constant->element == FG_ELEMENT_F64
+			       : value->form == FG_IR_F64;
+}
+
 struct fg_ir_value fg_lower_activation(struct fg_lower *at, enum fg_activation activation,
 				       float alpha, float beta, struct fg_ir_value in)
 {
@@ -271,11 +306,18 @@ struct fg_ir_value fg_lower_activation(struct fg_lower *at, enum fg_activation a
 
 	if (isnan(alpha) || isnan(beta))
 		fg_lower_fail(at, "a parameter is not a number");
+	if (activation != FG_ACTIVATION_NONE && gives_float(activation) && is_wide_float(&in))
+		return fg_lower_f64_activation(at, activation, alpha, beta, in);
 	if (!at->result)
 		at->result = fg_ir_unary(at->ir, at->node, &in, activation, alpha, beta, &out,
 					 at->error);
-	out.whole = activation == FG_ACTIVATION_IS_NAN || activation == FG_ACTIVATION_NOT ||
-		    (in.whole && keeps_whole(activation));
+	out.whole = !gives_float(activation) || (in.whole && keeps_whole(activation));
+	out.is_double = in.is_double && is_exact(activation);
+	if (!gives_float(activation)) {
+		out.integer.bits = 1;
+		out.bounded = true;
+		out.high = 1;
+	}
 	if (fg_lower_is_i64(&in) && keeps_whole(activation))
 		return fg_lower_to_whole(at, out);
 	return out;
@@ -293,9 +335,16 @@ struct fg_ir_value fg_lower_binary(struct fg_lower *at, enum fg_step_kind kind,
 	bool truth = kind >= FG_STEP_LESS && kind <= FG_STEP_EQUAL;
 	struct fg_ir_value out = {0};
 
+	if (fg_lower_binary_exact(at, kind, a, b, &out))
+		return out;
 	if (!at->result)
 		at->result = fg_ir_binary(at->ir, at->node, kind, &a, &b, &out, at->error);
-	out.whole = truth || fg_lower_is_whole(&a);
+	out.whole = truth;
+	if (truth) {
+		out.integer.bits = 1;
+		out.bounded = true;
+		out.high = 1;
+	}
 	return out;
 }
 
@@ -306,8 +355,28 @@ struct fg_ir_value fg_lower_select(struct fg_lower *at, struct fg_ir_value condi
 
 	if (!at->result)
 		at->result = fg_ir_select(at->ir, at->node, &condition, &a, &b, &out, at->error);
-	out.whole = fg_lower_is_whole(&a) || fg_lower_is_whole(&b);
+	out.whole = fg_lower_is_whole(&a) && fg_lower_is_whole(&b);
+	out.is_double = a.is_double || b.is_double || out.form == FG_IR_F64;
+	out.integer = a.constant ? b.integer : a.integer;
+	if (!out.constant && out.whole) {
+		double low, high;
+
+		fg_ir_range(&a, &out.low, &out.high);
+		fg_ir_range(&b, &low, &high);
+		out.low = low < out.low ? low : out.low;
+		out.high = high > out.high ? high : out.high;
+		out.bounded = true;
+	}
 	return out;
+}
+
+static void keep_range(struct fg_ir_value *out, const struct fg_ir_value *in)
+{
+	out->integer = in->integer;
+	out->bounded = in->bounded;
+	out->low = in->low;
+	out->high = in->high;
+	out->is_double = in->is_double;
 }
 
 struct fg_ir_value fg_lower_over_last(struct fg_lower *at, enum fg_step_kind kind, uint32_t axes,
@@ -315,12 +384,21 @@ struct fg_ir_value fg_lower_over_last(struct fg_lower *at, enum fg_step_kind kin
 {
 	struct fg_ir_value out = {0};
 
+	if (!at->result && !in.constant && in.form != FG_IR_F32 && kind >= FG_STEP_REDUCE_SUM &&
+	    kind <= FG_STEP_ARG_MIN)
+		return fg_lower_wide_over_last(at, kind, axes, in);
 	if (!at->result)
 		at->result = fg_ir_over_last(at->ir, at->node, kind, &in, axes, 0, NULL, NULL, &out,
 					     at->error);
 	out.whole = kind == FG_STEP_ARG_MAX || kind == FG_STEP_ARG_MIN ||
 		    (in.whole && (kind == FG_STEP_REDUCE_SUM || kind == FG_STEP_REDUCE_MIN ||
 				  kind == FG_STEP_REDUCE_MAX || kind == FG_STEP_REDUCE_L1));
+	if (kind == FG_STEP_REDUCE_MIN || kind == FG_STEP_REDUCE_MAX)
+		keep_range(&out, &in);
+	if (kind == FG_STEP_ARG_MAX || kind == FG_STEP_ARG_MIN) {
+		out.bounded = true;
+		out.high = FG_IR_MAX_COLS;
+	}
 	return out;
 }
 
@@ -331,8 +409,6 @@ struct fg_ir_value fg_lower_reshape(struct fg_lower *at, struct fg_ir_value in, 
 
 	if (!at->result)
 		at->result = fg_ir_reshape(at->node, &in, rank, dims, &out, at->error);
-	out.whole = in.whole;
-	out.labels = in.labels;
 	return out;
 }
 
@@ -357,8 +433,6 @@ struct fg_ir_value fg_lower_transpose(struct fg_lower *at, struct fg_ir_value in
 
 	if (!at->result)
 		at->result = fg_ir_transpose(at->ir, at->node, &in, order, &out, at->error);
-	out.whole = in.whole;
-	out.labels = in.labels;
 	return out;
 }
 
@@ -383,8 +457,6 @@ struct fg_ir_value fg_lower_take(struct fg_lower *at, struct fg_ir_value in, uin
 
 	if (!at->result)
 		at->result = fg_ir_take(at->ir, at->node, &in, axis, index, count, &out, at->error);
-	out.whole = in.whole;
-	out.labels = in.labels;
 	return out;
 }
 
@@ -407,7 +479,6 @@ struct fg_ir_value fg_lower_expand(struct fg_lower *at, struct fg_ir_value in, u
 
 	if (!at->result)
 		at->result = fg_ir_expand(at->ir, at->node, &in, rank, dims, &out, at->error);
-	out.whole = fg_lower_is_whole(&in);
 	return out;
 }
 
@@ -419,7 +490,6 @@ struct fg_ir_value fg_lower_concat(struct fg_lower *at, const struct fg_ir_value
 	if (at->result)
 		return out;
 	at->result = fg_ir_concat(at->ir, at->node, values, count, axis, &out, at->error);
-	out.whole = fg_lower_is_whole(&values[0]);
 	return out;
 }
 
@@ -458,6 +528,17 @@ struct fg_ir_value fg_lower_pick(struct fg_lower *at, struct fg_ir_value in,
 	if (at->result)
 		return in;
 	return fg_lower_take(at, in, axis, index, (uint32_t)tensor->count);
+}
+
+struct fg_ir_value fg_lower_like_table(struct fg_lower *at, struct fg_ir_value value,
+				       const struct fg_ir_value *table)
+{
+	double low, high;
+
+	if (at->result || !fg_lower_is_i64(table))
+		return value;
+	fg_ir_range(table, &low, &high);
+	return fg_lower_as_integer(at, value, table->integer, low, high);
 }
 
 struct fg_ir_value fg_lower_embed(struct fg_lower *at, struct fg_ir_value indices,
@@ -512,25 +593,28 @@ struct fg_ir_value fg_lower_label(struct fg_lower *at, struct fg_ir_value indice
 
 struct fg_ir_value fg_lower_to_whole(struct fg_lower *at, struct fg_ir_value in)
 {
-	const float *floats;
 	struct fg_tensor tensor;
 	int64_t *whole;
 
 	if (at->result || fg_lower_is_whole(&in))
 		return in;
+	if (!in.constant && in.form == FG_IR_F64)
+		return fg_lower_near_integer(at, in, (struct fg_integer){0}, false);
 	if (!in.constant) {
 		in = fg_lower_unary(at, FG_ACTIVATION_TRUNC, in);
 		in.whole = true;
+		in.is_double = false;
 		return in;
 	}
 	tensor = *in.constant;
-	floats = fg_lower_floats(at, in);
 	whole = fg_lower_alloc(at, tensor.count, sizeof(*whole));
 	for (size_t i = 0; whole && i < tensor.count; i++) {
-		if (!(fabsf(floats[i]) < 0x1p63f))
+		double number = fg_tensor_number(in.constant, i);
+
+		if (!(fabs(number) < 0x1p63))
 			fg_lower_fail(at, "a constant does not fit into an integer");
 		else
-			whole[i] = (int64_t)floats[i];
+			whole[i] = (int64_t)number;
 	}
 	tensor.element = FG_ELEMENT_I64;
 	tensor.data = whole;

@@ -70,8 +70,7 @@ bool fg_lower_is_i64(const struct fg_ir_value *value);	 /* an I64 constant */
 bool fg_lower_is_whole(const struct fg_ir_value *value); /* integers or truths in the model */
 /* The numbers of a constant as f32; NULL after a failure. */
 const float *fg_lower_floats(struct fg_lower *at, struct fg_ir_value constant);
-/* A label or an id as f32, and the same of a constant: refused where a whole number is too large to
- * be exact. */
+/* A label or an id as f32, and the same of a constant: refused where a float would round it. */
 float fg_lower_exact(struct fg_lower *at, int64_t number);
 const float *fg_lower_exact_floats(struct fg_lower *at, struct fg_ir_value constant);
 /* `axis` of a tensor of that rank, counted from 0; negative ones count from the end. */
@@ -82,7 +81,8 @@ uint32_t fg_lower_inner_axis(struct fg_lower *at, const struct fg_ir_value *valu
 /* ---- values from values: models/ir.h ---- */
 
 struct fg_ir_value fg_lower_number(struct fg_lower *at, float number);
-/* The number as I64 when `like` is an I64 constant, else as f32. */
+struct fg_ir_value fg_lower_whole_number(struct fg_lower *at, int64_t number); /* an int64 */
+/* The number as an integer of the same type when `like` is whole, else as f32. */
 struct fg_ir_value fg_lower_number_like(struct fg_lower *at, const struct fg_ir_value *like,
 					int32_t number);
 struct fg_ir_value fg_lower_tensor(struct fg_lower *at, const struct fg_tensor *tensor);
@@ -122,6 +122,9 @@ struct fg_ir_value fg_lower_dense(struct fg_lower *at, struct fg_ir_value in,
  * in a row. */
 struct fg_ir_value fg_lower_pick(struct fg_lower *at, struct fg_ir_value in,
 				 struct fg_ir_value indices, uint32_t axis);
+/* `value` was taken out of that constant: its integers are of the same type and range. */
+struct fg_ir_value fg_lower_like_table(struct fg_lower *at, struct fg_ir_value value,
+				       const struct fg_ir_value *table);
 /* table (entries, cols) in the arena; `from_end`: fg_ir_embed. */
 struct fg_ir_value fg_lower_embed(struct fg_lower *at, struct fg_ir_value indices,
 				  const float *table, uint32_t entries, uint32_t cols,
@@ -132,5 +135,36 @@ struct fg_ir_value fg_lower_label(struct fg_lower *at, struct fg_ir_value indice
 				  const struct fg_tensor *texts, bool from_end);
 /* A constant as I64 (towards 0); batched values towards 0. */
 struct fg_ir_value fg_lower_to_whole(struct fg_lower *at, struct fg_ir_value in);
+
+/* ---- integers that wrap, large ones, float64: models/ops_number.c ---- */
+
+/* fg_lower_binary for integers, and for float64 where floats would lose something: false where they
+ * do, and *out is not set. */
+bool fg_lower_binary_exact(struct fg_lower *at, enum fg_step_kind kind, struct fg_ir_value a,
+			   struct fg_ir_value b, struct fg_ir_value *out);
+struct fg_ir_value fg_lower_f64_activation(struct fg_lower *at, enum fg_activation activation,
+					   float alpha, float beta, struct fg_ir_value in);
+/* fg_lower_over_last of kinds REDUCE_SUM .. ARG_MIN, for batched values that are no floats. */
+struct fg_ir_value fg_lower_wide_over_last(struct fg_lower *at, enum fg_step_kind kind,
+					   uint32_t axes, struct fg_ir_value in);
+/* As numbers of that type (`integer`: of I64), as Cast does it in onnxruntime: integers wrap. */
+struct fg_ir_value fg_lower_cast(struct fg_lower *at, struct fg_ir_value in,
+				 enum fg_element element, struct fg_integer integer);
+/* float64 as integers towards 0: what does not fit becomes the nearest that does (`saturate`), or
+ * what Cast makes of it. */
+struct fg_ir_value fg_lower_near_integer(struct fg_lower *at, struct fg_ir_value in,
+					 struct fg_integer integer, bool saturate);
+/* An operation on wide numbers, or on what is brought to them. */
+struct fg_ir_value fg_lower_wide(struct fg_lower *at, enum fg_wide_operation operation,
+				 struct fg_ir_value a, struct fg_ir_value b);
+/* `value` holds integers of that type, between low and high: as floats where those are exact. */
+struct fg_ir_value fg_lower_as_integer(struct fg_lower *at, struct fg_ir_value value,
+				       struct fg_integer integer, double low, double high);
+/* |in| of integers. */
+struct fg_ir_value fg_lower_abs(struct fg_lower *at, struct fg_ir_value in);
+/* Over the last dimension, of batched integers, which wrap. */
+struct fg_ir_value fg_lower_wrapping_sum(struct fg_lower *at, struct fg_ir_value in);
+/* True when as many times the largest of these integers (or its square) is exact as a float. */
+bool fg_lower_is_small(const struct fg_ir_value *whole, double times, bool squared);
 
 #endif

@@ -10,8 +10,25 @@
 static int lower_unary(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
+	struct fg_ir_value in = fg_lower_input(&at, 0), out;
 
-	return fg_lower_done(&at, fg_lower_unary(&at, node->op->variant, fg_lower_input(&at, 0)));
+	if (at.result || !fg_lower_is_whole(&in))
+		return fg_lower_done(&at, fg_lower_unary(&at, node->op->variant, in));
+	switch (node->op->variant) {
+	case FG_ACTIVATION_ABS:
+		out = fg_lower_abs(&at, in);
+		break;
+	case FG_ACTIVATION_RELU:
+		out = fg_lower_binary(&at, FG_STEP_MAX, in, fg_lower_number_like(&at, &in, 0));
+		break;
+	case FG_ACTIVATION_SIGN:
+		out = fg_lower_unary(&at, FG_ACTIVATION_SIGN, in);
+		out = fg_lower_as_integer(&at, out, in.integer, -1, 1);
+		break;
+	default:
+		out = fg_lower_unary(&at, node->op->variant, in);
+	}
+	return fg_lower_done(&at, out);
 }
 
 static int lower_neg(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
@@ -107,15 +124,27 @@ static struct fg_ir_value clip_bound(struct fg_lower *at, uint32_t i, const char
 	return fg_lower_reshape(at, bound, 0, NULL);
 }
 
+/* Floats, also when they stand for integers, and bounds that are. Integers have both: without one
+ * the range of floats would not be theirs. */
+static bool is_plain(const struct fg_ir_value *in, const struct fg_ir_value *low,
+		     const struct fg_ir_value *high)
+{
+	if (fg_lower_is_whole(in) && !(fg_lower_is_i64(low) && fg_lower_is_i64(high)))
+		return false;
+	return fg_ir_exact_form(in) == FG_IR_F32 && !fg_lower_is_i64(in) && fg_ir_fits_f32(low) &&
+	       fg_ir_fits_f32(high);
+}
+
 static int lower_clip(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
 	struct fg_ir_value in = fg_lower_input(&at, 0);
 	struct fg_ir_value low = clip_bound(&at, 1, "min", -FLT_MAX);
 	struct fg_ir_value high = clip_bound(&at, 2, "max", FLT_MAX);
+	struct fg_ir_value out;
 	const float *a, *b;
 
-	if (fg_lower_is_i64(&in)) { /* stays integer */
+	if (!at.result && !is_plain(&in, &low, &high)) {
 		in = fg_lower_has(&at, 1) ? fg_lower_binary(&at, FG_STEP_MAX, in, low) : in;
 		in = fg_lower_has(&at, 2) ? fg_lower_binary(&at, FG_STEP_MIN, in, high) : in;
 		return fg_lower_done(&at, in);
@@ -124,7 +153,10 @@ static int lower_clip(struct fg_ir *ir, const struct fg_node *node, struct fg_er
 	b = fg_lower_floats(&at, high);
 	if (at.result)
 		return at.result;
-	return fg_lower_done(&at, fg_lower_activation(&at, FG_ACTIVATION_CLIP, *a, *b, in));
+	out = fg_lower_activation(&at, FG_ACTIVATION_CLIP, *a, *b, in);
+	if (fg_lower_is_whole(&in))
+		out = fg_lower_as_integer(&at, out, in.integer, fmin(*a, *b), *b);
+	return fg_lower_done(&at, out);
 }
 
 /* Infinite, of the signs that are asked for. */
@@ -165,44 +197,53 @@ static int lower_swapped(struct fg_ir *ir, const struct fg_node *node, struct fg
 	return fg_lower_done(&at, fg_lower_binary(&at, node->op->variant, b, a));
 }
 
-static int lower_div(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
+/* Integers by way of float64, but squares and cubes, which wrap: as in onnxruntime. */
+static struct fg_ir_value integer_power(struct fg_lower *at, struct fg_ir_value base,
+					struct fg_ir_value power, double single)
 {
-	struct fg_lower at = {ir, node, error, 0};
-	struct fg_ir_value a = fg_lower_input(&at, 0), b = fg_lower_input(&at, 1);
-	struct fg_ir_value out = fg_lower_binary(&at, FG_STEP_DIV, a, b);
+	const struct fg_integer none = {0};
 
-	/* Both have one type. Quotients of whole numbers below 2^24 that are not whole are not
-	 * rounded to whole ones, so the result is exact. */
-	if (!out.constant && (fg_lower_is_whole(&a) || fg_lower_is_whole(&b))) {
-		out.whole = false;
-		out = fg_lower_to_whole(&at, out);
-	}
-	return fg_lower_done(&at, out);
+	if (at->result || single == 2)
+		return fg_lower_binary(at, FG_STEP_MUL, base, base);
+	if (single == 3)
+		return fg_lower_binary(at, FG_STEP_MUL, base,
+				       fg_lower_binary(at, FG_STEP_MUL, base, base));
+	return fg_lower_near_integer(at,
+				     fg_lower_wide(at, FG_WIDE_F64_POW,
+						   fg_lower_cast(at, base, FG_ELEMENT_F64, none),
+						   fg_lower_cast(at, power, FG_ELEMENT_F64, none)),
+				     base.integer, false);
 }
 
 static int lower_pow(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
-	struct fg_ir_value base = fg_lower_input(&at, 0), power = fg_lower_input(&at, 1), out;
-	bool single = power.constant && power.constant->count == 1 && power.rank <= base.rank;
-	const float *number = single ? fg_lower_floats(&at, power) : NULL;
+	struct fg_ir_value base = fg_lower_input(&at, 0), power = fg_lower_input(&at, 1);
+	bool same = power.constant && power.constant->count == 1 && power.rank <= base.rank;
+	double single = !at.result && same ? fg_tensor_number(power.constant, 0) : 0;
 
-	if (number && *number == 2)
-		out = fg_lower_binary(&at, FG_STEP_MUL, base, base);
-	else
-		out = fg_lower_binary(&at, FG_STEP_POW, base, power);
-	out.whole = out.whole && number && *number == 2; /* else a root, say, of a whole number */
-	return fg_lower_done(&at, fg_lower_is_whole(&base) ? fg_lower_to_whole(&at, out) : out);
+	if (fg_lower_is_whole(&base))
+		return fg_lower_done(&at, integer_power(&at, base, power, single));
+	if (single == 2)
+		return fg_lower_done(&at, fg_lower_binary(&at, FG_STEP_MUL, base, base));
+	if (fg_lower_is_whole(&power)) /* of any type; the result is of the base's */
+		power = fg_lower_cast(&at, power, FG_ELEMENT_F32, power.integer);
+	return fg_lower_done(&at, fg_lower_binary(&at, FG_STEP_POW, base, power));
 }
 
 /* slope is broadcast to x, not the other way round. */
 static int lower_prelu(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
-	struct fg_ir_value x = fg_lower_input(&at, 0), slope = fg_lower_input(&at, 1);
+	struct fg_ir_value x = fg_lower_input(&at, 0), slope = fg_lower_input(&at, 1), below;
 
 	if (slope.rank > x.rank)
 		fg_lower_fail(&at, "the slope has %u dimensions, x has %u", slope.rank, x.rank);
+	if (fg_lower_is_whole(&x) && fg_lower_is_whole(&slope)) {
+		below = fg_lower_binary(&at, FG_STEP_LESS, x, fg_lower_number_like(&at, &x, 0));
+		slope = fg_lower_binary(&at, FG_STEP_MUL, x, slope);
+		return fg_lower_done(&at, fg_lower_select(&at, below, slope, x));
+	}
 	return fg_lower_done(&at, fg_lower_binary(&at, FG_STEP_PRELU, x, slope));
 }
 
@@ -259,7 +300,7 @@ const struct fg_op fg_ops_math[] = {
 	{"", "Ceil", 1, 1, 1, lower_unary, FG_ACTIVATION_CEIL},
 	{"", "Celu", 1, 1, 1, lower_alpha_1, FG_ACTIVATION_CELU},
 	{"", "Clip", 1, 3, 1, lower_clip, 0},
-	{"", "Div", 2, 2, 1, lower_div, 0},
+	{"", "Div", 2, 2, 1, lower_binary, FG_STEP_DIV},
 	{"", "Elu", 1, 1, 1, lower_alpha_1, FG_ACTIVATION_ELU},
 	{"", "Equal", 2, 2, 1, lower_binary, FG_STEP_EQUAL},
 	{"", "Erf", 1, 1, 1, lower_unary, FG_ACTIVATION_ERF},

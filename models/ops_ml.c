@@ -41,15 +41,18 @@ static int lower_imputer(struct fg_ir *ir, const struct fg_node *node, struct fg
 	bool whole = fg_node_attribute(node, "imputed_value_int64s");
 	bool real = fg_node_attribute(node, "imputed_value_floats");
 	struct fg_ir_value x = fg_lower_input(&at, 0), imputed, missing;
-	float replaced = whole ? (float)fg_lower_int(&at, "replaced_value_int64", 0)
-			       : fg_lower_float(&at, "replaced_value_float", 0);
+	float replaced = fg_lower_float(&at, "replaced_value_float", 0);
 
 	if (whole == real)
 		fg_lower_fail(&at,
 			      "needs imputed_value_floats or imputed_value_int64s, one of them");
 	imputed = column_list(&at, whole ? "imputed_value_int64s" : "imputed_value_floats",
 			      whole ? FG_ELEMENT_I64 : FG_ELEMENT_F32, &x);
-	if (isnan(replaced))
+	if (whole)
+		missing = fg_lower_binary(
+			&at, FG_STEP_EQUAL, x,
+			fg_lower_whole_number(&at, fg_lower_int(&at, "replaced_value_int64", 0)));
+	else if (isnan(replaced))
 		missing = fg_lower_unary(&at, FG_ACTIVATION_IS_NAN, x);
 	else
 		missing = fg_lower_binary(&at, FG_STEP_EQUAL, x, fg_lower_number(&at, replaced));
@@ -138,7 +141,7 @@ static int lower_feature_extractor(struct fg_ir *ir, const struct fg_node *node,
 		return fg_lower_done(&at, fg_lower_label(&at, out, x.constant, false));
 	out = fg_lower_embed(&at, out, fg_lower_exact_floats(&at, x),
 			     at.result ? 0 : x.constant->count, 1, false);
-	out.whole = fg_lower_is_i64(&x);
+	out = fg_lower_like_table(&at, out, &x);
 	return fg_lower_done(&at, fg_lower_reshape(&at, out, 1, &batch));
 }
 
@@ -253,7 +256,7 @@ static struct fg_ir_value label_of(struct fg_lower *at, struct fg_ir_value numbe
 	}
 	number = fg_lower_embed(at, number, fg_lower_exact_floats(at, labels),
 				(uint32_t)labels.dims[0], 1, false);
-	number.whole = true;
+	number = fg_lower_like_table(at, number, &labels);
 	return fg_lower_reshape(at, number, 1, &batch);
 }
 

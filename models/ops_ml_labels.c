@@ -157,6 +157,86 @@ static struct fg_ir_value lookup(struct fg_lower *at, struct fg_ir_value in, str
 	return out;
 }
 
+/* `to` NULL: the places of the keys. */
+static struct fg_ir_value encode_floats(struct fg_lower *at, struct fg_ir_value in,
+					const float *from, const float *to, size_t count,
+					float otherwise)
+{
+	struct pair *pairs = fg_lower_alloc(at, count, sizeof(*pairs));
+
+	for (size_t i = 0; pairs && i < count; i++)
+		pairs[i] = (struct pair){from[i], to ? to[i] : (float)i, i};
+	return lookup(at, in, pairs, count, &otherwise);
+}
+
+/* ---- integers that floats do not tell apart ---- */
+
+struct wide_pair {
+	int64_t key;
+	float value;
+	size_t place; /* in the file */
+};
+
+/* Upward; equal keys as in the file. */
+static int compare_wide_pairs(const void *left, const void *right)
+{
+	const struct wide_pair *a = left, *b = right;
+
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
+	return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* The place among the keys, and then the value at that place; the last one is `otherwise`. */
+static struct fg_ir_value lookup_wide(struct fg_lower *at, struct fg_ir_value in,
+				      const struct fg_tensor *from, const float *to,
+				      float otherwise)
+{
+	const size_t count = from->count;
+	struct wide_pair *pairs = fg_lower_alloc(at, count, sizeof(*pairs));
+	int64_t *keys = fg_lower_alloc(at, count, sizeof(*keys));
+	float *values = fg_lower_alloc(at, count + 1, sizeof(*values));
+	struct fg_ir_value out = in;
+	uint32_t used = 0;
+
+	for (size_t i = 0; values && i < count; i++)
+		pairs[i] = (struct wide_pair){fg_tensor_i64(from, i), to ? to[i] : (float)i, i};
+	if (!at->result)
+		qsort(pairs, count, sizeof(*pairs), compare_wide_pairs);
+	for (size_t i = 0; !at->result && i < count; i++) {
+		if (used && keys[used - 1] == pairs[i].key)
+			continue;
+		keys[used] = pairs[i].key;
+		values[used++] = pairs[i].value;
+	}
+	if (!at->result)
+		values[used] = otherwise;
+	if (!at->result)
+		at->result = fg_ir_wide_lookup(at->ir, at->node, &in, keys, used, &out, at->error);
+	out = fg_lower_embed(at, out, values, used + 1, 1, false);
+	return fg_lower_reshape(at, out, in.rank, in.dims);
+}
+
+/* Of integers that are floats, keys that no float is match none. */
+static struct fg_ir_value encode_integers(struct fg_lower *at, struct fg_ir_value in,
+					  const struct fg_tensor *from, const float *to,
+					  float otherwise)
+{
+	struct pair *pairs = fg_lower_alloc(at, from->count, sizeof(*pairs));
+	size_t used = 0;
+
+	for (size_t i = 0; pairs && i < from->count; i++) {
+		const int64_t key = fg_tensor_i64(from, i);
+		const float rounded = (float)key;
+
+		if (rounded < 0x1p63f && (int64_t)rounded == key)
+			pairs[used++] = (struct pair){rounded, to ? to[i] : (float)i, i};
+	}
+	if (!at->result && !used) /* one that matches nothing, as lookups have keys */
+		pairs[used++] = (struct pair){INFINITY, otherwise, 0};
+	return lookup(at, in, pairs, used, &otherwise);
+}
+
 /* Numbers in. Texts out are their places in the list of values, which has the default at its end.
  */
 static struct fg_ir_value encode_numbers(struct fg_lower *at, struct fg_ir_value in,
@@ -165,16 +245,18 @@ static struct fg_ir_value encode_numbers(struct fg_lower *at, struct fg_ir_value
 {
 	const size_t count = values.constant->count;
 	const bool texts = is_text(&values);
-	const float *from = fg_lower_exact_floats(at, keys),
-		    *to = texts ? NULL : fg_lower_exact_floats(at, values);
-	struct pair *pairs = fg_lower_alloc(at, count, sizeof(*pairs));
-	struct fg_ir_value out;
+	const float *to = texts ? NULL : fg_lower_exact_floats(at, values);
+	const float last = texts ? (float)count : otherwise.number;
+	struct fg_ir_value out = in;
 
-	for (size_t i = 0; pairs && i < count; i++)
-		pairs[i] = (struct pair){from[i], texts ? (float)i : to[i], i};
-	if (texts)
-		otherwise.number = (float)count;
-	out = lookup(at, in, pairs, count, &otherwise.number);
+	if (at->result)
+		return in;
+	if (!fg_lower_is_i64(&keys))
+		out = encode_floats(at, in, fg_lower_floats(at, keys), to, count, last);
+	else if (in.constant || in.form == FG_IR_F32)
+		out = encode_integers(at, in, keys.constant, to, last);
+	else
+		out = lookup_wide(at, in, keys.constant, to, last);
 	out.whole = fg_lower_is_i64(&values);
 	if (texts)
 		out.labels = texts_and(at, values.constant, otherwise.text);
@@ -295,6 +377,9 @@ static struct fg_ir_value only_known(struct fg_lower *at, struct fg_ir_value in,
 	const size_t count = keys ? cats.constant->count : 0;
 	struct pair *pairs = fg_lower_alloc(at, count, sizeof(*pairs));
 
+	if (!at->result && !in.constant && in.form != FG_IR_F32)
+		fg_lower_fail(at, "zeros is 0, and its input is computed with integers of 64 bits: "
+				  "cast that to float first");
 	for (size_t i = 0; pairs && i < count; i++)
 		pairs[i] = (struct pair){keys[i], keys[i], i};
 	return lookup(at, in, pairs, count, NULL);
@@ -312,7 +397,6 @@ static int lower_one_hot_encoder(struct fg_ir *ir, const struct fg_node *node,
 		in.labels = NULL;
 	else if (!at.result)
 		in = fg_lower_to_whole(&at, fg_lower_input(&at, 0));
-	fg_lower_exact_floats(&at, cats);
 	if (!fg_lower_int(&at, "zeros", 1))
 		in = only_known(&at, in, cats);
 	out = fg_lower_binary(&at, FG_STEP_EQUAL, fg_lower_unsqueeze(&at, in, in.rank), cats);

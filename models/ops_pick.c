@@ -187,7 +187,7 @@ static struct fg_ir_value gather_computed(struct fg_lower *at, struct fg_ir_valu
 			      (unsigned long long)cols, FG_IR_MAX_COLS);
 	out = fg_lower_embed(at, indices, fg_lower_exact_floats(at, table), (uint32_t)table.dims[0],
 			     (uint32_t)cols, from_end);
-	out.whole = fg_lower_is_i64(&table);
+	out = fg_lower_like_table(at, out, &table);
 	return put_dims(at, out, &indices, &table, 0);
 }
 

@@ -126,6 +126,52 @@ static struct fg_ir_value reduce(struct fg_lower *at, uint32_t variant, struct f
 	return fg_lower_reshape(at, out, rank, dims);
 }
 
+/* True when floats reduce these integers exactly, or I64 does (products of shapes). */
+static bool is_exact(const struct fg_ir_value *x, uint32_t variant, const bool *reduced)
+{
+	double times = 1;
+
+	for (uint32_t i = 0; i < x->rank; i++)
+		times *= reduced[i] ? (double)x->dims[i] : 1;
+	switch (variant) {
+	case FG_STEP_REDUCE_MIN:
+	case FG_STEP_REDUCE_MAX:
+		return !x->constant || fg_ir_fits_f32(x);
+	case FG_STEP_REDUCE_SUM:
+	case FG_STEP_REDUCE_MEAN:
+	case FG_STEP_REDUCE_L1:
+		return fg_lower_is_small(x, times, false);
+	case SUM_SQUARE:
+		return fg_lower_is_small(x, times, true);
+	default:
+		return variant == PRODUCT && x->constant;
+	}
+}
+
+/* Where floats do not do by float64, and what does not fit the type is its nearest end, as in
+ * onnxruntime. */
+static struct fg_ir_value reduce_integers(struct fg_lower *at, uint32_t variant,
+					  struct fg_ir_value x, const bool *reduced, uint32_t count,
+					  bool keep)
+{
+	const struct fg_integer none = {0}, integer = x.integer;
+	struct fg_ir_value out;
+
+	if (is_exact(&x, variant, reduced)) {
+		out = fg_lower_to_whole(at, reduce(at, variant, x, reduced, count, keep));
+		out.integer = integer;
+		return out;
+	}
+	if (x.constant)
+		fg_lower_fail(at, "reduces constant integers that are too large for floats: fold "
+				  "it at export");
+	x = fg_lower_cast(at, x, FG_ELEMENT_F64, none);
+	if (!at->result)
+		at->result = fg_ir_to_form(at->ir, at->node, &x, FG_IR_F64, &x, at->error);
+	return fg_lower_near_integer(at, reduce(at, variant, x, reduced, count, keep), integer,
+				     true);
+}
+
 static int lower_reduce(struct fg_ir *ir, const struct fg_node *node, struct fg_error *error)
 {
 	struct fg_lower at = {ir, node, error, 0};
@@ -136,8 +182,11 @@ static int lower_reduce(struct fg_ir *ir, const struct fg_node *node, struct fg_
 	bool reduced[FG_GRAPH_MAX_RANK] = {false};
 	uint32_t count = nothing ? 0 : reduced_axes(&at, &x, axes, reduced);
 
-	out = reduce(&at, node->op->variant, x, reduced, count, keep);
-	return fg_lower_done(&at, fg_lower_is_whole(&x) ? fg_lower_to_whole(&at, out) : out);
+	if (!at.result && fg_lower_is_whole(&x))
+		out = reduce_integers(&at, node->op->variant, x, reduced, count, keep);
+	else
+		out = reduce(&at, node->op->variant, x, reduced, count, keep);
+	return fg_lower_done(&at, out);
 }
 
 /* fg_op.variant: ARG_MAX, ARG_MIN. The last of equals is the first from behind. */
@@ -159,7 +208,8 @@ static int lower_arg(struct fg_ir *ir, const struct fg_node *node, struct fg_err
 		x = fg_lower_take_range(&at, x, axis, last, -1, (uint32_t)last + 1);
 	out = reduce(&at, node->op->variant, x, reduced, 1, keep);
 	if (from_behind)
-		out = fg_lower_binary(&at, FG_STEP_SUB, fg_lower_number(&at, (float)last), out);
+		out = fg_lower_binary(&at, FG_STEP_SUB,
+				      fg_lower_number_like(&at, &out, (int32_t)last), out);
 	return fg_lower_done(&at, fg_lower_to_whole(&at, out));
 }
 

@@ -73,6 +73,8 @@ int fg_step_affine(const struct fg_optimizer *optimizer, const struct fg_ir_step
 	const size_t cols = fg_step_cols(step);
 	int result = 1;
 
+	if (step->whole)
+		return 0;
 	*affine = (struct fg_affine){.is_rounded = step->kind >= FG_STEP_DIV};
 	if (step->kind == FG_STEP_AFFINE) {
 		affine->scale = step->weights;

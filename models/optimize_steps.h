@@ -47,7 +47,7 @@ void fg_step_kill(struct fg_optimizer *optimizer, struct fg_ir_step *step);
 /*
  * (x - offset) * scale + shift: an AFFINE or CENTER step, or ADD, SUB, MUL or DIV of a constant.
  * The arrays are (columns), in the arena; NULL: 0, 1, nothing (-0). Returns 1; 0 for anything else,
- * and for numbers that are not finite; -ENOMEM.
+ * for arithmetic of integers, and for numbers that are not finite; -ENOMEM.
  */
 struct fg_affine {
 	const float *offset;

@@ -175,8 +175,13 @@ static void put(struct sink *sink, float number)
 static float convert(uint32_t onnx, uint64_t bits)
 {
 	int64_t integer = 0;
+	double wide;
 	float number = 0;
 
+	if (onnx == FG_ONNX_DOUBLE) {
+		fg_onnx_convert(onnx, bits, &wide);
+		return (float)wide;
+	}
 	if (fg_onnx_type(onnx)->element == FG_ELEMENT_F32) {
 		fg_onnx_convert(onnx, bits, &number);
 		return number;

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-import operators_layers  # noqa: F401  each registers its checks
+import operators_integers  # noqa: F401  each registers its checks
+import operators_layers  # noqa: F401
 import operators_math  # noqa: F401
 import operators_ml  # noqa: F401
 import operators_shapes  # noqa: F401

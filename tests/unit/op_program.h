@@ -5,9 +5,10 @@
  *
  * Each statement is a node: its outputs, its operator ("ml.Scaler": of ai.onnx.ml), its inputs and
  * attributes. Inputs are names; "#1,2" is a constant list of integers, "#1" a list of one, "##1" a
- * single integer; "$1,2.5" and "$$2.5" are the same in float; "'a','b'" is a list of texts; "-" is
- * left out. Attributes: axis=1, alpha=0.5 (float for the '.'), perm=[0,1], norm='L1',
- * keys_strings=['a','b'], default_tensor=#-1. Outputs of the model are the names that start with y.
+ * single integer; "$1,2.5" and "$$2.5" are the same in float; "%0.1" is a single double; "'a','b'"
+ * is a list of texts; "-" is left out. Attributes: axis=1, alpha=0.5 (float for the '.'),
+ * perm=[0,1], norm='L1', keys_strings=['a','b'], default_tensor=#-1. Outputs of the model are the
+ * names that start with y.
  *
  * Inputs of the model and one row of it: x (N, 4) = 1 -2 3 0.5; z (N, 2, 3) = 1 2 3 4 5 6; v (N) =
  * 7; i (N, 2), integers = 2 0. Constants: w (4, 3) = 1 .. 12; k (2, 2, 3) = 1 .. 12.
@@ -91,7 +92,7 @@ static inline void op_constant(struct op_program *program, const char *name)
 	for (uint32_t i = 0; i < program->constant_count; i++)
 		if (!strcmp(program->constants[i], name))
 			return;
-	if (!strchr("#$'", *name))
+	if (!strchr("#$%'", *name))
 		return;
 	snprintf(program->constants[program->constant_count++], 64, "%s", name);
 	if (*name == '\'') {
@@ -99,7 +100,11 @@ static inline void op_constant(struct op_program *program, const char *name)
 		return;
 	}
 	count = op_numbers(name + 1 + single, floats, &integers);
-	if (*name == '#')
+	if (*name == '%') {
+		const double number = strtod(name + 1, NULL);
+
+		put_raw(&program->graph, name, ONNX_DOUBLE, SCALAR, &number, sizeof(number));
+	} else if (*name == '#')
 		put_raw(&program->graph, name, ONNX_INT64, single ? SCALAR : DIMS(count),
 			integers.at, count * sizeof(int64_t));
 	else

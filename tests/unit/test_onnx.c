@@ -58,7 +58,7 @@ static void inputs_and_outputs_are_read(void **state)
 		enum fg_element element;
 	} inputs[] = {
 		{"f4", ONNX_FLOAT, FG_ELEMENT_F32},  {"f2", ONNX_FLOAT16, FG_ELEMENT_F32},
-		{"f8", ONNX_DOUBLE, FG_ELEMENT_F32}, {"bf", ONNX_BFLOAT16, FG_ELEMENT_F32},
+		{"f8", ONNX_DOUBLE, FG_ELEMENT_F64}, {"bf", ONNX_BFLOAT16, FG_ELEMENT_F32},
 		{"i8", ONNX_INT64, FG_ELEMENT_I64},  {"i4", ONNX_INT32, FG_ELEMENT_I64},
 		{"u1", ONNX_UINT8, FG_ELEMENT_I64},  {"flag", ONNX_BOOL, FG_ELEMENT_I64},
 		{"untyped", 0, FG_ELEMENT_F32},

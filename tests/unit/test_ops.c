@@ -64,6 +64,32 @@ static void integers(void **state)
 	op_gives("a = CastLike i x; y = Div a $$4", "0.5 0");
 }
 
+/* Exact above 2^24, where no float is. */
+static void large_integers(void **state)
+{
+	(void)state;
+	op_gives("y = Equal i #16777217; y2 = Less i #16777217", "0 0 1 1");
+	op_gives("a = Add i #16777217; y = Equal a #16777219,16777217", "1 1");
+	op_gives("a = Mul i #9007199254740993; y = Mod a #1000", "986 0");
+	op_gives("a = Mul i #123456789; b = Div a #1000; c = Mul b #1000; y = Sub a c", "578 0");
+	op_gives("a = Sub i #3; y = Mod a #5; y2 = Mod a #5 fmod=1", "4 2 -1 -3");
+	op_gives("a = Add i #123456789; y = ml.LabelEncoder a keys_int64s=[123456789,123456791] "
+		 "values_int64s=[7,8]",
+		 "8 7");
+	op_gives("a = Add i #300; y = Cast a to=2; y2 = Cast a to=3", "46 44 46 44");
+	op_gives("y = BitwiseXor i #5; y2 = BitwiseNot i", "7 5 -3 -1");
+}
+
+/* Beyond what floats are. */
+static void float64(void **state)
+{
+	(void)state;
+	op_gives("d = Cast x to=11; a = Mul d %1e300; y = Div a %1e300", "1 -2 3 0.5");
+	op_gives("d = Cast x to=11; a = Add d %1e10; y = Sub a %1e10", "1 -2 3 0.5");
+	op_gives("d = Cast x to=11; y = Less d %0.50000000001; y2 = Less d %0.5",
+		 "0 1 0 1 0 1 0 0");
+}
+
 static void products(void **state)
 {
 	(void)state;
@@ -208,6 +234,8 @@ int main(void)
 		cmocka_unit_test(elementwise),
 		cmocka_unit_test(truths),
 		cmocka_unit_test(integers),
+		cmocka_unit_test(large_integers),
+		cmocka_unit_test(float64),
 		cmocka_unit_test(products),
 		cmocka_unit_test(normalizations),
 		cmocka_unit_test(softmaxes),

@@ -67,6 +67,8 @@ static void lookups(void **state)
 	(void)state;
 	op_gives("y = ml.LabelEncoder i keys_int64s=[2,1] values_floats=[0.25,1.0]", "0.25 -0.0");
 	op_gives("y = ml.LabelEncoder i keys_int64s=[2,1] values_int64s=[5,6]", "5 -1");
+	/* No float is 2^24 + 1, so that none of these inputs is. */
+	op_gives("y = ml.LabelEncoder i keys_int64s=[16777217] values_floats=[1.0]", "-0.0 -0.0");
 	/* the first of equal keys, as in onnxruntime */
 	op_gives("y = ml.LabelEncoder x keys_floats=[3.0,1.0,3.0] values_floats=[5.0,6.0,7.0] "
 		 "default_float=9.0",
