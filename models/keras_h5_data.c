@@ -1,5 +1,6 @@
 /* Datasets in HDF5 files: see keras_h5.h. */
 #include <errno.h>
+#include <math.h>
 #include <hdf5.h>
 #include <stdbool.h>
 #include <string.h>
@@ -261,6 +262,18 @@ static int check_storage(const struct fg_keras_h5 *h5, struct dataset *set)
 	}
 }
 
+/* A float64 beyond float32 has become an infinity. */
+static int check_range(struct fg_keras_h5 *h5, const struct dataset *set, const float *floats)
+{
+	for (uint64_t i = 0; H5Tget_size(set->type) == 8 && i < set->count; i++)
+		if (isinf(floats[i]))
+			return fg_error_set(h5->error, -EINVAL,
+					    "'%.120s': number %llu is beyond float32, with which "
+					    "models are computed: save smaller weights",
+					    set->path, (unsigned long long)i);
+	return 0;
+}
+
 static int read_floats(struct fg_keras_h5 *h5, struct dataset *set, uint32_t rank,
 		       const int64_t *dims, const float **floats)
 {
@@ -280,7 +293,7 @@ static int read_floats(struct fg_keras_h5 *h5, struct dataset *set, uint32_t ran
 		return fg_keras_h5_damaged(h5, set->path);
 	h5->left_bytes -= set->count * sizeof(*to);
 	*floats = to;
-	return 0;
+	return check_range(h5, set, to);
 }
 
 int fg_keras_h5_floats(struct fg_keras_h5 *h5, const char *path, uint32_t rank, const int64_t *dims,

@@ -367,6 +367,25 @@ static void other_types_are_refused(void **state)
 	assert_set_refused(file, "neither a group nor a dataset");
 }
 
+static void float64_beyond_float32_is_refused(void **state)
+{
+	const double numbers[2] = {3e38, 1e300};
+	const int64_t dims[] = {2};
+	hid_t file = keras_create(), space = H5Screate_simple(1, (const hsize_t[]){2}, NULL), set;
+	struct opened opened;
+	const float *floats;
+
+	(void)state;
+	set = H5Dcreate2(file, "b", H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+	H5Dwrite(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, numbers);
+	H5Dclose(set);
+	H5Sclose(space);
+	open_made(&opened, file);
+	assert_int_equal(fg_keras_h5_floats(&opened.h5, "b", 1, dims, &floats), -EINVAL);
+	assert_says(&opened, "number 1 is beyond float32");
+	close_made(&opened);
+}
+
 static void other_shapes_are_refused(void **state)
 {
 	hid_t file = keras_create(), space = H5Screate(H5S_NULL), group, set;
@@ -632,6 +651,7 @@ int main(void)
 		cmocka_unit_test(odd_paths_are_refused),
 		cmocka_unit_test(data_elsewhere_is_refused),
 		cmocka_unit_test(other_types_are_refused),
+		cmocka_unit_test(float64_beyond_float32_is_refused),
 		cmocka_unit_test(other_shapes_are_refused),
 		cmocka_unit_test(missing_data_is_refused),
 		cmocka_unit_test(other_filters_are_refused),
