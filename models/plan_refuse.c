@@ -63,6 +63,7 @@ static bool source(const struct fg_plan *plan, const struct fg_plan_step *step, 
 		   struct fg_plan_span *at)
 {
 	const uint32_t *columns = (const uint32_t *)((const char *)plan->header + step->weights);
+	const struct fg_plan_shape shape = fg_plan_shape_of(step->kind, step->operation);
 
 	*at = step->in;
 	if (step->kind == FG_STEP_COLUMNS) {
@@ -71,8 +72,8 @@ static bool source(const struct fg_plan *plan, const struct fg_plan_step *step, 
 	}
 	if (step->kind == FG_STEP_SELECT)
 		*at = step->third;
-	at->first += col;
-	return fg_plan_shape_of(step->kind).elementwise;
+	at->first += shape.cols == FG_PLAN_COLS_WIDE ? col / shape.out_width * shape.in_width : col;
+	return shape.elementwise;
 }
 
 /* Follows a column back to one of the input. False: it is made of several. *is_copy: it is that
@@ -93,7 +94,8 @@ static bool find_input(const struct fg_plan *plan, uint32_t before, struct fg_pl
 		*is_copy &= step->kind == FG_STEP_COLUMNS ||
 			    (step->kind == FG_STEP_ACTIVATION &&
 			     (step->activation == FG_ACTIVATION_NONE ||
-			      step->activation == FG_ACTIVATION_TRUNC));
+			      step->activation == FG_ACTIVATION_TRUNC ||
+			      step->activation == FG_ACTIVATION_TO_INTEGER));
 	}
 	*col = at.first;
 	return at.place == FG_PLACE_INPUT;
