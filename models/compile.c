@@ -68,7 +68,7 @@ static int make(const struct fg_ir *ir, const struct fg_golden_rows *golden,
 		struct fg_error *error)
 {
 	struct fg_plan_refusal refusals[TRIED_ROWS] = {{0}};
-	float *shaken;
+	float *shaken = NULL;
 	bool jumps;
 	int ret = fg_plan_make(ir, FG_WEIGHTS_F32, golden, &made->bytes, &made->size, error);
 

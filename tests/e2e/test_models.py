@@ -3,6 +3,7 @@
 
 import json
 import os
+import struct
 
 from harness import (PORT, ROOT, SERVER4, Client, Gateway, Net, Repository, close_to, load_npy, main,
                      program, request, run, wait_for)
@@ -112,6 +113,25 @@ def too_coarse_weights_are_refused():
         assert gateway.live() == {"digits": 1}
 
 
+def unknown_ids_are_refused():
+    """An id that the table does not have: the client is told which, and others are answered."""
+    case = cases("torch", "wide_and_deep_dynamo")[0]
+    repository = Repository()
+    publish(repository, case, "deep")
+    row = load_npy(os.path.join(case, "inputs.npy"))[0]
+    with Net() as net, Gateway(net, repository) as gateway, Client(net) as client:
+        gateway.wait_live(1, "deep")
+        for bad in (1e6, -1e6, 2.5, float("nan")):
+            wrong = struct.pack("<6f", *list(row)[:5], bad)
+            reply = client.ask(request(wrong, cols=6, model=b"deep"))
+            assert reply.status == "bad_value", (bad, reply.status)
+            assert reply.text.startswith("row 0: input 'input_1', column 0: "), reply.text
+            ask_rows(client, case, "deep")
+        statuses = [worker["statuses"] for worker in gateway.status()["workers"]]
+        assert sum(counts.get("bad_value", 0) for counts in statuses) == 4, statuses
+
+
 if __name__ == "__main__":
     main(keras_files_are_served, exported_models_are_served, classes_are_told_by_output,
+         unknown_ids_are_refused,
          narrow_weights_are_served, too_coarse_weights_are_refused)
