@@ -190,7 +190,8 @@ def workers_are_bounded():
     with Net() as net:
         repository = Repository()
         repository.publish(1)
-        with Gateway(net, repository, "--memory", "1000M", "--cpus", "0,1") as gateway:
+        with Gateway(net, repository, "--memory", "1000M", "--cpus", "0,1", "--max-row",
+                     "1s") as gateway:
             data = hungry(6)
             assert len(data) < 1024, len(data)
             repository.write(1, {"model.onnx": data}, "hungry")
