@@ -47,7 +47,7 @@ def row_ms(cols, powers):
         done = subprocess.run([program("flipgate-pack"), path, "-o", os.path.join(folder, "plan"),
                                "--max-row-ms", "0.001"],
                               capture_output=True, text=True)
-        assert done.returncode == 7, done.stderr
+        assert done.returncode == 8, done.stderr
         return float(re.search(r"a row takes ([0-9.]+) ms", done.stderr).group(1))
 
 

@@ -192,13 +192,15 @@ static void warm(struct fg_engine *engine, uint32_t entry)
 	}
 }
 
+#define MEASURED_NS 20000000ull /* after that no more than two runs */
+
 /* The shortest of a few runs: what disturbs a run only makes it longer. */
 static uint64_t measure_run(struct fg_engine *engine, const struct fg_plan *plan, uint32_t rows)
 {
 	uint64_t best_ns = UINT64_MAX, spent_ns = 0;
 	int run;
 
-	for (run = 0; run < 2 || (run < 6 && spent_ns < 20000000); run++) {
+	for (run = 0; run < 2 || (run < 6 && spent_ns < MEASURED_NS); run++) {
 		uint64_t start_ns = fg_clock_ns(), run_ns;
 
 		fg_plan_run(plan, engine->in, rows, engine->out, engine->scratch);
@@ -209,13 +211,26 @@ static uint64_t measure_run(struct fg_engine *engine, const struct fg_plan *plan
 	return best_ns;
 }
 
-/* A row more costs no more than those before it: what there is no time to measure is no quicker. */
-static uint64_t reckon_run(const struct fg_batch_cost *cost, uint32_t point)
+/*
+ * A row more costs no more than those before it. So what there is no time to measure is reckoned
+ * from the point before, and so is what was measured to be longer in two runs, both of which
+ * something else on the CPU may have stretched.
+ */
+static uint64_t measure_point(struct fg_engine *engine, uint32_t entry, uint32_t point,
+			      uint64_t end_ns)
 {
+	const struct fg_plan *plan = &engine->models[entry].plan;
+	const struct fg_batch_cost *cost = &engine->costs[entry];
 	uint32_t rows = fg_batch_cost_rows(cost->max_rows, point);
-	uint32_t before = fg_batch_cost_rows(cost->max_rows, point - 1);
+	uint64_t ns, reckoned_ns;
 
-	return cost->ns[point - 1] * rows / before;
+	if (!point)
+		return measure_run(engine, plan, rows);
+	reckoned_ns = cost->ns[point - 1] * rows / fg_batch_cost_rows(cost->max_rows, point - 1);
+	if (fg_clock_ns() >= end_ns)
+		return reckoned_ns;
+	ns = measure_run(engine, plan, rows);
+	return ns >= MEASURED_NS && ns > reckoned_ns ? reckoned_ns : ns;
 }
 
 static void measure(struct fg_engine *engine, uint32_t entry)
@@ -229,10 +244,8 @@ static void measure(struct fg_engine *engine, uint32_t entry)
 	for (i = 0; i < (size_t)cost->max_rows * plan->in_cols; i++)
 		engine->in[i] = (float)(i % 17) / 16 - 0.5f;
 	for (point = 0; point < fg_batch_cost_points(cost->max_rows); point++) {
-		uint32_t rows = fg_batch_cost_rows(cost->max_rows, point);
 		uint64_t floor_ns = point ? cost->ns[point - 1] : 0;
-		uint64_t ns = !point || fg_clock_ns() < end_ns ? measure_run(engine, plan, rows)
-							       : reckon_run(cost, point);
+		uint64_t ns = measure_point(engine, entry, point, end_ns);
 
 		cost->ns[point] = ns > floor_ns ? ns : floor_ns;
 	}
