@@ -187,6 +187,7 @@ int fg_canary_begin(struct fg_rollout *rollout, const struct fg_store *store,
 	if (fg_shadow_active(&rollout->shadow))
 		fg_shadow_end(rollout, rollout->shadow.model, "a canary begins");
 	fg_wanted_forget(rollout, model, version);
+	fg_wanted_ask(rollout, store, model, version);
 	memset(canary, 0, sizeof(*canary));
 	memcpy(canary->model, entry->model, sizeof(canary->model));
 	canary->version = version;
@@ -298,6 +299,7 @@ int fg_shadow_begin(struct fg_rollout *rollout, const struct fg_store *store,
 		return 0;
 	}
 	fg_wanted_forget(rollout, model, version);
+	fg_wanted_ask(rollout, store, model, version);
 	/* It is tried, not wanted: policy latest must not take the forgetting for an invitation. */
 	fg_wanted_settle(rollout, model, entry->version, version);
 	memset(shadow, 0, sizeof(*shadow));

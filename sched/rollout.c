@@ -163,7 +163,7 @@ static void blame(struct fg_step *step, const struct fg_rollout_generation *gene
 		fg_canary_end(step->rollout, FG_CANARY_FAILED, error, step->now_ns);
 	if (changes == 1)
 		fg_wanted_fail(step->rollout, fault->model, fault->version,
-			       step->observed->plans[fault->plan].fingerprint, error);
+			       fg_step_files(step, fault->plan), error);
 	else if (changes)
 		step->rollout->solo = 1;
 	else
@@ -315,10 +315,10 @@ static void flip_out(struct fg_step *step)
 	for (i = 0; i < live->entry_count; i++) {
 		entry = &live->entries[i];
 		model = fg_wanted_model(step->rollout, entry->model);
-		if (!model || fg_rollout_version(good, entry->model, entry->version))
+		if (!model || fg_set_holds(good, entry))
 			continue;
 		fg_wanted_fail(step->rollout, entry->model, entry->version,
-			       step->observed->plans[entry->plan].fingerprint,
+			       fg_step_files(step, entry->plan),
 			       "its workers died again and again");
 		if (model->previous == entry->version)
 			model->previous = 0;
@@ -550,61 +550,6 @@ static void choose(struct fg_step *step)
 	}
 }
 
-/* ---- plans ---- */
-
-static bool plan_used(struct fg_step *step, uint32_t plan)
-{
-	const struct fg_rollout_generation *generation;
-	uint32_t i, k;
-
-	for (i = 0; i < FG_ROLLOUT_MAX_GENERATIONS; i++) {
-		generation = &step->rollout->generations[i];
-		for (k = 0; k < generation->entry_count; k++)
-			if (generation->entries[k].plan == plan)
-				return true;
-	}
-	return false;
-}
-
-void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error)
-{
-	const struct fg_rollout_plan *seen = &step->observed->plans[plan];
-
-	fg_step_trial_failed(step, seen->model, seen->version, error);
-	fg_wanted_fail(step->rollout, seen->model, seen->version, seen->fingerprint, error);
-	step->rollout->dropping |= 1ull << plan;
-}
-
-/* A plan that is on its way to FREE is never used again, whoever steps: otherwise a DROP that is
- * already sent could take it from under a new generation. */
-static void note_plans(struct fg_step *step)
-{
-	const struct fg_rollout_plan *plan;
-	struct fg_wanted wanted;
-	bool listed = false;
-	uint32_t i;
-
-	for (i = 0; i < FG_ROLLOUT_MAX_PLANS; i++) {
-		plan = &step->observed->plans[i];
-		if (plan->phase == FG_PLAN_FREE)
-			step->rollout->dropping &= ~(1ull << i);
-		if (plan->phase == FG_PLAN_FREE || plan->phase == FG_PLAN_PACKING ||
-		    (step->rollout->dropping & 1ull << i) || plan_used(step, i))
-			continue;
-		if (plan->phase == FG_PLAN_FAILED) {
-			if (!fg_step_feeds(step, i))
-				fg_step_fail_plan(step, i, plan->error);
-			continue;
-		}
-		if (!listed)
-			fg_wanted_all(step->rollout, step->observed->store, fg_step_rules(step),
-				      &wanted);
-		listed = true;
-		if (!fg_set_wants_plan(step, &wanted, i))
-			step->rollout->dropping |= 1ull << i;
-	}
-}
-
 void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
 		     const struct fg_rollout_config *config, uint64_t now_ns,
 		     struct fg_rollout_actions *actions)
@@ -613,7 +558,8 @@ void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observe
 	uint32_t i;
 
 	fg_wanted_sync(rollout, observed->store);
-	note_plans(&step);
+	fg_step_compare(&step);
+	fg_step_plans(&step);
 	check_all_starting(&step);
 	note_workers(&step);
 	flip_out(&step);

@@ -126,6 +126,20 @@ struct fg_rollout_generation {
 	struct fg_rollout_health health[FG_ROLLOUT_MAX_WORKERS];
 };
 
+/*
+ * How the files of a version compare with a plan that was made of them, for each plan that is
+ * READY. The number of a version says nothing of what is in it; fingerprints of files and digests
+ * of plans do, and they meet here. Rules: rollout_plans.c.
+ */
+struct fg_rollout_contents {
+	uint64_t since_ns; /* when the version was first packed, if by another plan */
+	uint64_t files; /* fingerprint of the last files that made just this plan; 0: not READY */
+	uint64_t other; /* fingerprint of files that make another plan, or none; 0: not met */
+	uint64_t other_digest; /* of that plan; 0: they make none */
+	uint32_t take;	       /* 1: it is to serve instead; 0: not by itself */
+	uint32_t asked;	       /* 1: the operator asked for the files as they are on disk */
+};
+
 /* A version that could not be packed, or whose workers did not become ready. Version 0: free. */
 struct fg_rollout_failure {
 	uint64_t version;
@@ -196,6 +210,7 @@ struct fg_rollout {
 	struct fg_canary canary;
 	struct fg_shadow shadow;
 	struct fg_rollout_flip flip;
+	struct fg_rollout_contents contents[FG_ROLLOUT_MAX_PLANS];
 	struct fg_rollout_generation generations[FG_ROLLOUT_MAX_GENERATIONS];
 	struct fg_rollout_model models[FG_ROLLOUT_MAX_MODELS];
 };
@@ -221,6 +236,8 @@ struct fg_rollout_config {
 	uint32_t worker_count; /* 1 .. FG_ROLLOUT_MAX_WORKERS */
 	uint32_t drain_deadline_ms;
 	uint32_t keep_ms;
+	uint32_t settle_ms; /* files that change so soon after a version was first packed are its
+			     * copy that goes on: what they make serves instead */
 };
 
 /* One slot as it is now. `generation`, `phase`, `order` are of its worker, or the last one's. */
@@ -245,7 +262,9 @@ struct fg_rollout_plan {
 	uint32_t phase;	   /* enum fg_plan_phase; the rest is valid unless FREE */
 	const char *model; /* NUL-terminated */
 	uint64_t version;
-	uint64_t fingerprint;
+	uint64_t fingerprint;  /* of the files that it was to be packed from */
+	uint64_t digest;       /* READY: what it was packed to */
+	uint64_t ready_ns;     /* the packer read no file after that */
 	uint64_t since_ns;     /* PACKING */
 	uint64_t bytes;	       /* READY: of the plan */
 	uint64_t memory_bytes; /* that its packer may use, or might; 0: any */
@@ -341,7 +360,11 @@ struct fg_rollout_actions {
  *    most, and until then new flows are served as well, because nobody else would;
  *  - a record, slots or memory that a start needs come from the oldest KEPT generation; what does
  * not fit without any is refused, with the sum (sched/budget.h);
- *  - who is packed next: sched/rollout_pack.h.
+ *  - who is packed next: sched/rollout_pack.h;
+ *  - a plan is used when a look at the disk that began after it was packed still finds the files it
+ *    was packed from;
+ *  - where the files of a version that serves change, they are packed again and compared: the same
+ *    plan is nothing new; another one serves instead, or is only told of (rollout_plans.c).
  */
 void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
 		     const struct fg_rollout_config *config, uint64_t now_ns,

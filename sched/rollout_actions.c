@@ -361,38 +361,6 @@ static void list_spawns(struct list *list)
 
 /* ---- plans ---- */
 
-int fg_rollout_packed(const struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
-		      const char *model, uint64_t version, uint64_t fingerprint)
-{
-	const struct fg_rollout_plan *plan;
-	int i;
-
-	for (i = 0; i < FG_ROLLOUT_MAX_PLANS; i++) {
-		plan = &observed->plans[i];
-		if (plan->phase != FG_PLAN_FREE && !(rollout->dropping & 1ull << i) &&
-		    plan->version == version && plan->fingerprint == fingerprint &&
-		    !strcmp(plan->model, model))
-			return i;
-	}
-	return -1;
-}
-
-int fg_rollout_find_plan(const struct fg_rollout *rollout,
-			 const struct fg_rollout_observed *observed, const char *model,
-			 uint64_t version)
-{
-	const struct fg_rollout_generation *holder = fg_wanted_holder(rollout, model, version);
-	const struct fg_store_version *found = fg_store_version(observed->store, model, version);
-	int plan;
-
-	if (holder)
-		return (int)fg_rollout_version(holder, model, version)->plan;
-	if (!found)
-		return -1;
-	plan = fg_rollout_packed(rollout, observed, model, version, found->fingerprint);
-	return plan >= 0 && observed->plans[plan].phase == FG_PLAN_READY ? plan : -1;
-}
-
 static void add_pack(struct list *list, const struct fg_pack *pack, uint64_t *taken)
 {
 	struct fg_rollout_action *action;

@@ -24,14 +24,19 @@ bool fg_rollout_lacks_sockets(const struct fg_rollout_generation *generation,
 			      const struct fg_rollout_observed *observed);
 /* Bit s: a worker of the generation stands in slot s. */
 uint64_t fg_rollout_slots(const struct fg_rollout_generation *generation);
-/* The plan of a version: held by a generation that served, or packed from the files as they are.
- * -1: none. */
+/* The plan of a version: held by a generation that served, or packed from the files as they are
+ * where nobody holds one or what is held is to be replaced. -1: none (yet). */
 int fg_rollout_find_plan(const struct fg_rollout *rollout,
 			 const struct fg_rollout_observed *observed, const char *model,
 			 uint64_t version);
 /* The plan made, or being made, from those files; -1: none. */
 int fg_rollout_packed(const struct fg_rollout *rollout, const struct fg_rollout_observed *observed,
 		      const char *model, uint64_t version, uint64_t fingerprint);
+/* The version's files are complete, make no plan that is known, and may be packed: because nobody
+ * holds the version, or to be compared with what is held. */
+bool fg_rollout_unpacked(const struct fg_rollout *rollout,
+			 const struct fg_rollout_observed *observed, const char *model,
+			 uint64_t version);
 
 /* Fills *actions; changes nothing else. */
 void fg_rollout_list(const struct fg_rollout *rollout, const struct fg_rollout_observed *observed,

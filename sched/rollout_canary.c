@@ -20,10 +20,10 @@ static const char *hopeless(const struct fg_step *step, const char *model, uint6
 
 	if (step->now_ns >= since_ns + FG_ROLLOUT_TRIAL_NS)
 		return "it was not ready after 120 s";
-	if (fg_wanted_holder(step->rollout, model, version))
-		return NULL;
 	if (record)
 		failure = fg_wanted_failure(record, version, found ? found->fingerprint : 0);
+	if (fg_wanted_held(step->rollout, model, version) >= 0 && !(failure && found))
+		return NULL;
 	if (failure)
 		return failure->error;
 	return found ? NULL : "its files are gone";
@@ -155,7 +155,7 @@ static void fail_version(struct fg_step *step, const struct fg_rollout_generatio
 
 	if (!live || !fg_rollout_version(live, canary->model, canary->version))
 		fg_wanted_fail(step->rollout, canary->model, canary->version,
-			       step->observed->plans[entry->plan].fingerprint, why);
+			       fg_step_files(step, entry->plan), why);
 }
 
 static void break_canary(struct fg_step *step, struct fg_rollout_generation *generation,
@@ -248,7 +248,7 @@ static void start_shadow(struct fg_step *step)
 	int plan =
 		fg_rollout_find_plan(step->rollout, step->observed, shadow->model, shadow->version);
 
-	if (plan < 0)
+	if (plan < 0 || fg_set_pending(step, shadow->model, shadow->version))
 		return;
 	memcpy(set.entries[0].model, shadow->model, sizeof(set.entries[0].model));
 	set.entries[0].version = shadow->version;

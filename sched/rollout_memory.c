@@ -48,13 +48,20 @@ void fg_step_memory(struct fg_step *step)
 			  fg_budget_explain(&budget, what, text, sizeof(text)));
 }
 
-/* Packers use of what is left; one that runs long gives way (rollout_pack.c). */
-bool fg_step_lacks_memory(const struct fg_step *step)
+/* Packers use of what is left; one that runs long gives way (rollout_pack.c). Also where nothing
+ * waits to be held, because all its plans are: its workers may be too many. */
+bool fg_step_lacks_memory(struct fg_step *step)
 {
 	struct fg_budget budget;
+	uint64_t left;
 
 	count(step, &budget);
-	return budget.waiting && budget.packing >= fg_budget_left(&budget);
+	/* Also beside one that is starting: a shadow. */
+	budget.start = step->config->worker_count * step->observed->memory.worker_bytes;
+	left = fg_budget_left(&budget);
+	if (!left && fg_step_make_room(step))
+		return true;
+	return budget.packing > left || (budget.waiting && budget.packing == left);
 }
 
 /* Each time with more, or it is of no use. */

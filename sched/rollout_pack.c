@@ -138,10 +138,8 @@ static void add(struct choice *choice, const char *model, uint64_t wanted)
 	const struct fg_rollout_try *try;
 	struct candidate *candidate;
 
-	if (!version || !version->complete || choice->count == MAX_CANDIDATES ||
-	    fg_wanted_holder(choice->rollout, model, wanted) ||
-	    fg_rollout_packed(choice->rollout, choice->observed, model, wanted,
-			      version->fingerprint) >= 0)
+	if (choice->count == MAX_CANDIDATES ||
+	    !fg_rollout_unpacked(choice->rollout, choice->observed, model, wanted))
 		return;
 	candidate = &choice->list[choice->count++];
 	*candidate = (struct candidate){.model = model, .version = version};

@@ -51,8 +51,8 @@ bool fg_set_twins(const struct fg_rollout_generation *a, const struct fg_rollout
 	return same_entries(a->entries, a->entry_count, b);
 }
 
-static bool has_plan(const struct fg_rollout_generation *generation,
-		     const struct fg_rollout_entry *entry)
+bool fg_set_holds(const struct fg_rollout_generation *generation,
+		  const struct fg_rollout_entry *entry)
 {
 	return generation &&
 	       same_plan(entry, fg_rollout_version(generation, entry->model, entry->version));
@@ -66,7 +66,7 @@ uint32_t fg_set_changes(const struct fg_rollout_generation *generation,
 
 	*fault = NULL;
 	for (i = 0; i < generation->entry_count; i++) {
-		if (has_plan(live, &generation->entries[i]))
+		if (fg_set_holds(live, &generation->entries[i]))
 			continue;
 		*fault = &generation->entries[i];
 		changes++;
@@ -134,16 +134,24 @@ static int usable_plan(const struct fg_step *step, const struct fg_rollout_model
 	return plan;
 }
 
-/* A model whose new default cannot serve yet stays as it is. */
-static void add_live(struct fg_set *set, const struct fg_rollout_generation *live,
-		     const char *model, bool by_default)
+/* A model whose new default cannot serve yet stays as it is, but for files that changed. */
+static void add_live(const struct fg_step *step, struct fg_set *set,
+		     const struct fg_rollout_generation *live, const char *model, bool by_default)
 {
+	struct fg_rollout_entry *entry;
 	uint32_t i;
+	int plan;
 
-	for (i = 0; live && i < live->entry_count; i++)
-		if (!strcmp(live->entries[i].model, model) && set->count < FG_ROLLOUT_MAX_MODELS &&
-		    by_default == live->entries[i].is_default)
-			set->entries[set->count++] = live->entries[i];
+	for (i = 0; live && i < live->entry_count; i++) {
+		if (strcmp(live->entries[i].model, model) || set->count == FG_ROLLOUT_MAX_MODELS ||
+		    by_default != live->entries[i].is_default)
+			continue;
+		entry = &set->entries[set->count++];
+		*entry = live->entries[i];
+		plan = fg_rollout_find_plan(step->rollout, step->observed, model, entry->version);
+		if (plan >= 0)
+			entry->plan = (uint32_t)plan;
+	}
 }
 
 static void wait_for(const struct fg_step *step, struct fg_set *set,
@@ -153,12 +161,26 @@ static void wait_for(const struct fg_step *step, struct fg_set *set,
 	set->soon |= !fg_pack_slow(step, model->name, version);
 }
 
+bool fg_set_pending(const struct fg_step *step, const char *model, uint64_t version)
+{
+	const struct fg_rollout_generation *live =
+		fg_rollout_find(step->rollout, FG_GENERATION_LIVE);
+	const struct fg_rollout_entry *now = live ? fg_rollout_entry(live, model) : NULL;
+
+	return fg_wanted_asked(step->rollout, model, version) &&
+	       !(now && now->version == version) &&
+	       fg_rollout_find_plan(step->rollout, step->observed, model, version) ==
+		       fg_wanted_held(step->rollout, model, version);
+}
+
 /* False: it is not packed. */
 static bool add_default(const struct fg_step *step, struct fg_set *set,
 			const struct fg_rollout_model *model, uint64_t wanted)
 {
-	uint64_t version;
-	int plan = usable_plan(step, model, wanted, &version);
+	uint64_t version = wanted;
+	int plan = fg_set_pending(step, model->name, wanted)
+			   ? -1
+			   : usable_plan(step, model, wanted, &version);
 	struct fg_rollout_entry *entry;
 
 	if (plan < 0 || version != wanted)
@@ -228,7 +250,7 @@ void fg_set_build(const struct fg_step *step, const struct fg_rollout_generation
 		if (add_default(step, set, model, wanted.items[i].version))
 			continue;
 		stay |= 1ull << wanted.items[i].model;
-		add_live(set, live, model->name, true);
+		add_live(step, set, live, model->name, true);
 	}
 	for (; i < wanted.count; i++)
 		if (!(stay >> wanted.items[i].model & 1))
@@ -236,7 +258,7 @@ void fg_set_build(const struct fg_step *step, const struct fg_rollout_generation
 				   wanted.items[i].version);
 	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
 		if (stay >> i & 1)
-			add_live(set, live, step->rollout->models[i].name, false);
+			add_live(step, set, live, step->rollout->models[i].name, false);
 }
 
 static bool in_set(const struct fg_set *set, const struct fg_rollout_entry *entry)
@@ -257,13 +279,14 @@ void fg_set_keep_one_change(struct fg_set *set, const struct fg_rollout_generati
 	uint32_t i;
 
 	for (i = 0; i < set->count && !new; i++)
-		if (!has_plan(live, &set->entries[i]))
+		if (!fg_set_holds(live, &set->entries[i]))
 			new = &set->entries[i];
 	if (!new)
 		return; /* nothing that could be at fault */
 	for (i = 0; live && i < live->entry_count; i++) {
 		now = &live->entries[i];
-		if (!strcmp(now->model, new->model) && new->is_default && !in_set(set, now))
+		if (!strcmp(now->model, new->model) && !in_set(set, now) &&
+		    (new->is_default || now->version == new->version))
 			continue;
 		if (kept.count == FG_ROLLOUT_MAX_MODELS - 1)
 			break;
@@ -273,7 +296,8 @@ void fg_set_keep_one_change(struct fg_set *set, const struct fg_rollout_generati
 		kept.count++;
 	}
 	kept.entries[kept.count] = *new;
-	if (!live || !fg_rollout_entry(live, new->model))
+	now = live ? fg_rollout_entry(live, new->model) : NULL;
+	if (!now || now->version == new->version)
 		kept.entries[kept.count].is_default = 1;
 	kept.count++;
 	*set = kept;

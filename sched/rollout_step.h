@@ -4,6 +4,7 @@
  *   file              does
  *   rollout.c         phases: starting, flipping in, draining, ending
  *   rollout_set.c     the set of model versions that should serve
+ *   rollout_plans.c   plans, and how they compare with the files on disk
  *   rollout_canary.c  canaries and shadows
  *   rollout_trial.c   reloads
  *   rollout_pack.c    who is packed next, and who gives way
@@ -43,12 +44,18 @@ const struct fg_rules *fg_step_rules(const struct fg_step *step);
 void fg_set_build(const struct fg_step *step, const struct fg_rollout_generation *live,
 		  struct fg_set *set);
 bool fg_set_has(const struct fg_set *set, const char *model, uint64_t version);
+/* The operator asked for the files of a held version as they are on disk, and what is held, if it
+ * is not live anyway, must not serve before it is known what they make. */
+bool fg_set_pending(const struct fg_step *step, const char *model, uint64_t version);
 /* The same versions, plans, defaults and labels? */
 bool fg_set_same(const struct fg_set *set, const struct fg_rollout_generation *generation);
 /* The same of two generations. */
 bool fg_set_twins(const struct fg_rollout_generation *a, const struct fg_rollout_generation *b);
 /* Keeps of the plans that are not live yet only the first. */
 void fg_set_keep_one_change(struct fg_set *set, const struct fg_rollout_generation *live);
+/* The generation (may be NULL: no) holds that version with the same plan. */
+bool fg_set_holds(const struct fg_rollout_generation *generation,
+		  const struct fg_rollout_entry *entry);
 /* Entries whose plan `live` (may be NULL) does not hold; *fault: the last of them. */
 uint32_t fg_set_changes(const struct fg_rollout_generation *generation,
 			const struct fg_rollout_generation *live,
@@ -74,15 +81,14 @@ bool fg_step_dies(const struct fg_rollout_generation *generation);
 /* The oldest KEPT generation ends, unless one is RETIRING already. Returns whether slots, a record
  * and memory come free soon, without a word from anybody. */
 bool fg_step_make_room(struct fg_step *step);
-/* A plan that is not to serve: its version has failed. */
-void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error);
 
 /* ---- rollout_memory.c ---- */
 
 /* Makes packed versions fit, or refuses the largest of them. */
 void fg_step_memory(struct fg_step *step);
-/* There is no memory (yet) to start what is packed. */
-bool fg_step_lacks_memory(const struct fg_step *step);
+/* There is no memory (yet) to start a generation: packers use it, of which one gives way, or one
+ * that is kept for a rollback does, which then ends. */
+bool fg_step_lacks_memory(struct fg_step *step);
 /* A FAILED plan lacked memory: its version is packed again with more, or refused. False: something
  * else is wrong with it. */
 bool fg_step_feeds(struct fg_step *step, uint32_t plan);
@@ -100,6 +106,17 @@ bool fg_pack_slow(const struct fg_step *step, const char *model, uint64_t versio
 /* Its packer was stopped. */
 void fg_pack_note(struct fg_step *step, const char *model, uint64_t version, uint64_t fingerprint,
 		  uint32_t hunger);
+
+/* ---- rollout_plans.c ---- */
+
+/* Compares all plans with the files that are there now. */
+void fg_step_compare(struct fg_step *step);
+/* Notes failures, and which plans are on their way to FREE. */
+void fg_step_plans(struct fg_step *step);
+/* A plan that is not to serve: its version has failed. */
+void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error);
+/* Fingerprint of the last files that made this plan. */
+uint64_t fg_step_files(const struct fg_step *step, uint32_t plan);
 
 /* ---- rollout_canary.c ---- */
 

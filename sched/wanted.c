@@ -133,6 +133,30 @@ const struct fg_rollout_generation *fg_wanted_holder(const struct fg_rollout *ro
 	return best;
 }
 
+int fg_wanted_held(const struct fg_rollout *rollout, const char *model, uint64_t version)
+{
+	const struct fg_rollout_generation *holder = fg_wanted_holder(rollout, model, version);
+
+	return holder ? (int)fg_rollout_version(holder, model, version)->plan : -1;
+}
+
+bool fg_wanted_asked(const struct fg_rollout *rollout, const char *model, uint64_t version)
+{
+	int held = fg_wanted_held(rollout, model, version);
+
+	return held >= 0 && rollout->contents[held].asked;
+}
+
+void fg_wanted_ask(struct fg_rollout *rollout, const struct fg_store *store, const char *model,
+		   uint64_t version)
+{
+	const struct fg_store_version *found = fg_store_version(store, model, version);
+	int held = fg_wanted_held(rollout, model, version);
+
+	if (held >= 0 && found && rollout->contents[held].files != found->fingerprint)
+		rollout->contents[held].asked = 1;
+}
+
 static uint64_t live_version(const struct fg_rollout *rollout, const char *model)
 {
 	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
@@ -154,15 +178,18 @@ const struct fg_rollout_failure *fg_wanted_failure(const struct fg_rollout_model
 }
 
 /* On disk, or held by workers that serve or served it; and not known to fail: also where others
- * still hold it, or it would be started from there again and again. */
+ * still hold it, or it would be started from there again and again. What other files than those
+ * that are held do is no matter. */
 static bool offered(const struct fg_rollout *rollout, const struct fg_store *store,
 		    const struct fg_rollout_model *model, uint64_t version)
 {
+	const struct fg_rollout_failure *failure = fg_wanted_failure(model, version, 0);
+	int held = fg_wanted_held(rollout, model->name, version);
 	const struct fg_store_version *found;
 
-	if (fg_wanted_failure(model, version, 0))
+	if (failure && (held < 0 || rollout->contents[held].files == failure->fingerprint))
 		return false;
-	if (fg_wanted_holder(rollout, model->name, version))
+	if (held >= 0)
 		return true;
 	found = fg_store_version(store, model->name, version);
 	return found && found->complete;
@@ -438,7 +465,7 @@ void fg_wanted_fail(struct fg_rollout *rollout, const char *model, uint64_t vers
 	if (length >= sizeof(slot->error))
 		length = sizeof(slot->error) - 1;
 	memcpy(slot->error, error, length);
-	if (record->chosen == version) {
+	if (record->chosen == version && live_version(rollout, model) != version) {
 		record->chosen = live_version(rollout, model);
 		record->rolled_back = 0;
 	}
@@ -493,6 +520,7 @@ int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store,
 		return -EBUSY;
 	raise_seen(rollout, store, rules, record, version);
 	forget_failure(record, version);
+	fg_wanted_ask(rollout, store, model, version);
 	record->chosen = version;
 	record->rolled_back = 0;
 	rollout->replaced = 0;
@@ -520,6 +548,7 @@ int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
 	struct fg_rollout_model *record = fg_wanted_model(rollout, model);
 	uint64_t live = live_version(rollout, model);
 	uint64_t target;
+	int held;
 
 	if (!record || !live || !rule)
 		return -ENOENT;
@@ -534,6 +563,9 @@ int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
 	make_way(rollout, model);
 	raise_seen(rollout, store, rules, record, target);
 	forget_failure(record, target);
+	held = fg_wanted_held(rollout, model, target);
+	if (held >= 0)
+		rollout->contents[held].take = rollout->contents[held].asked = 0;
 	if (!record->rolled_back)
 		record->rolled_back = live;
 	record->chosen = target;

@@ -13,8 +13,8 @@
  * did not fail.
  * During a canary (sched/canary.h) its version is the default of its model, and all others stay as
  * they serve.
- * Always: what serves goes on serving when its files vanish or change, and a choice that fails
- * falls back to what is live. A model that the rules no longer name ends.
+ * Always: what serves goes on serving when its files vanish, or change to what does not work, and a
+ * choice that fails falls back to what is live. A model that the rules no longer name ends.
  */
 #ifndef FG_SCHED_WANTED_H
 #define FG_SCHED_WANTED_H
@@ -27,7 +27,7 @@
 
 struct fg_store_version {
 	uint64_t version;     /* never 0 */
-	uint64_t fingerprint; /* of names, sizes, times and inodes of its files */
+	uint64_t fingerprint; /* of names, sizes, times, modes and inodes of its files */
 	uint64_t since_ns;    /* when that fingerprint was first seen */
 	bool complete;	      /* the fingerprint has stood still; may be packed */
 	char directory[32];   /* its name below the model's directory ("007") */
@@ -41,6 +41,7 @@ struct fg_store_model {
 
 /* What the repository holds. Written by userspace/daemon/repository. */
 struct fg_store {
+	uint64_t looked_ns; /* when the look began that found all this */
 	uint32_t count;
 	struct fg_store_model models[FG_ROLLOUT_MAX_MODELS];
 };
@@ -93,8 +94,17 @@ bool fg_wanted_stopgap(const struct fg_rollout *rollout, const struct fg_store *
  * Such a version needs neither files nor packing. */
 const struct fg_rollout_generation *fg_wanted_holder(const struct fg_rollout *rollout,
 						     const char *model, uint64_t version);
+/* The plan that it holds; -1: none. */
+int fg_wanted_held(const struct fg_rollout *rollout, const char *model, uint64_t version);
+/* The operator asked for the files of a held version as they are on disk, and they were not
+ * compared yet, or are about to serve. */
+bool fg_wanted_asked(const struct fg_rollout *rollout, const char *model, uint64_t version);
+/* Asks for that, where they may be others than those of the plan. */
+void fg_wanted_ask(struct fg_rollout *rollout, const struct fg_store *store, const char *model,
+		   uint64_t version);
 
-/* Remembers that the version failed with these files, and takes back an operator's choice of it. */
+/* Remembers that the version failed with these files. What holds the version, made of other files,
+ * goes on; else an operator's choice of it is taken back. */
 void fg_wanted_fail(struct fg_rollout *rollout, const char *model, uint64_t version,
 		    uint64_t fingerprint, const char *error);
 /* The failure of a version, NULL when it has none. Of files that changed since, it does not count:
@@ -110,7 +120,9 @@ bool fg_wanted_exists(const struct fg_rollout *rollout, const struct fg_store *s
 void fg_wanted_forget(struct fg_rollout *rollout, const char *model, uint64_t version);
 
 /*
- * The operator's choice of a version. A failure of it is forgotten: it is tried once more.
+ * The operator's choice of a version, as its files are on disk: where those of a version that is
+ * held have changed, what they make serves instead. A failure of it is forgotten: it is tried once
+ * more.
  * -ENOENT: no such model, or no such complete version on disk or held; -EPERM: the policy names
  * others only; -EBUSY: a reload or a canary is under way (of this very version: all flows now).
  * Idempotent.
@@ -119,7 +131,8 @@ int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store,
 		      const struct fg_rules *rules, const char *model, uint64_t version);
 
 /*
- * Back to the version that served before the live one; *version tells which. Again, before anything
+ * Back to the version that served before the live one, just as it served, if it is still held;
+ * *version tells which. Again, before anything
  * newer went live: the same answer, nothing changes (two clicks must not bring the bad version
  * back). A reload that is under way is refused; `rules` are those in force, not those on trial.
  * -ENOENT: the model is not live, or nothing served before. -ESTALE: *version served before,

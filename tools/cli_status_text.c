@@ -262,6 +262,22 @@ static void print_workers(const json_t *reply, const json_t *before, double apar
 	fg_cli_table_print(&table, out);
 }
 
+/* How what is held compares with what is on disk, where that is not the same. */
+static const char *files_of(const json_t *version)
+{
+	static const char *const names[][2] = {
+		{"differs", ", differs from disk"}, {"taken", ", new files are taken"},
+		{"changed", ", its files changed"}, {"changing", ", its files change"},
+		{"gone", ", gone from disk"},
+	};
+	const char *files = fg_cli_text_of(version, "files");
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(files, names[i][0]))
+			return names[i][1];
+	return "";
+}
+
 static void add_version(struct fg_cli_table *table, const json_t *model, const json_t *version)
 {
 	const char *state = fg_cli_text_of(version, "state");
@@ -273,7 +289,8 @@ static void add_version(struct fg_cli_table *table, const json_t *model, const j
 	fg_cli_table_add(table, FG_CLI_BOLD, "%s", fg_cli_text_of(model, "model"));
 	fg_cli_table_add(table, FG_CLI_BOLD, "%lld%s", number,
 			 json_is_true(json_object_get(version, "default")) ? "*" : "");
-	fg_cli_table_add(table, style_of(state), "%s%s", state, is_wanted ? " (wanted)" : "");
+	fg_cli_table_add(table, style_of(state), "%s%s%s", state, is_wanted ? " (wanted)" : "",
+			 files_of(version));
 	join(json_object_get(version, "labels"), labels, sizeof(labels));
 	fg_cli_table_add(table, FG_CLI_CYAN, "%s", labels);
 	if (fg_cli_number_of(version, "plan_bytes") > 0) {

@@ -433,6 +433,8 @@ static inline bool world_step(struct world *world, uint32_t limit)
 	bool changed;
 
 	world_compare(world);
+	if (!world->blind)
+		world->store.looked_ns = world->now_ns;
 	world_copy(&world->before, &world->rollout);
 	fg_rollout_step(&world->rollout, &world->seen, &world->config, world->now_ns,
 			&world->actions);

@@ -54,6 +54,11 @@ struct stream_event {
 	X(gave_way)                                                                                \
 	X(refused_for_memory)                                                                      \
 	X(lost_orders)                                                                             \
+	X(touches)                                                                                 \
+	X(changes)                                                                                 \
+	X(taken)                                                                                   \
+	X(same_after_all)                                                                          \
+	X(told_of)                                                                                 \
 	X(vanished_stores)                                                                         \
 	X(adoptions)                                                                               \
 	X(several_versions)                                                                        \
@@ -133,6 +138,37 @@ static inline void stream_new_version(struct stream *stream)
 	added->complete = stream_random(stream, 12) != 0;
 	if (stream->world->seen.memory.limit_bytes)
 		world_size(stream->world, added, (uint64_t)stream_random(stream, 120) << 20);
+}
+
+/* Other files under the number of a version that some generation holds, or the same once more. */
+static inline void stream_change(struct stream *stream)
+{
+	struct world *world = stream->world;
+	const struct fg_rollout_generation *generation =
+		&world->rollout.generations[stream_random(stream, FG_ROLLOUT_MAX_GENERATIONS)];
+	const struct fg_rollout_entry *entry;
+	const char *name = NULL;
+
+	if (!generation->phase || !generation->entry_count)
+		return;
+	entry = &generation->entries[stream_random(stream, generation->entry_count)];
+	for (uint32_t i = 0; i < STREAM_MODELS; i++)
+		if (!strcmp(stream_names[i], entry->model))
+			name = stream_names[i];
+	if (!fg_store_version(&world->store, name, entry->version))
+		return;
+	if (stream_random(stream, 3) == 0) {
+		stream->counts->touches++;
+		stream_note(stream, "touched files", name, entry->version, 0);
+		world_touch(world, name, entry->version);
+		return;
+	}
+	stream->counts->changes++;
+	stream_note(stream, "changed files", name, entry->version, 0);
+	world_version(world, name, entry->version,
+		      stream_random(stream, 4) ? WORLD_GOOD
+					       : WORLD_BAD_PACK + stream_random(stream, 4))
+		->complete = stream_random(stream, 6) != 0;
 }
 
 static inline void stream_vanish(struct stream *stream)
@@ -438,14 +474,14 @@ static inline void stream_flows(struct stream *stream)
 static inline void stream_event(struct stream *stream)
 {
 	static void (*const events[])(struct stream *) = {
-		stream_new_version,  stream_new_version, stream_new_version, stream_new_version,
-		stream_new_version,  stream_vanish,	 stream_restore,     stream_promote,
-		stream_promote,	     stream_rollback,	 stream_rollback,    stream_canary,
-		stream_canary,	     stream_canary,	 stream_canary,	     stream_steer_canary,
-		stream_steer_canary, stream_shadow,	 stream_shadow,	     stream_reload,
-		stream_reload,	     stream_readings,	 stream_readings,    stream_trouble,
-		stream_trouble,	     stream_trouble,	 stream_machinery,   stream_machinery,
-		stream_flows,
+		stream_new_version, stream_new_version, stream_new_version,  stream_new_version,
+		stream_new_version, stream_vanish,	stream_restore,	     stream_promote,
+		stream_change,	    stream_change,	stream_change,	     stream_promote,
+		stream_rollback,    stream_rollback,	stream_canary,	     stream_canary,
+		stream_canary,	    stream_canary,	stream_steer_canary, stream_steer_canary,
+		stream_shadow,	    stream_shadow,	stream_reload,	     stream_reload,
+		stream_readings,    stream_readings,	stream_trouble,	     stream_trouble,
+		stream_trouble,	    stream_machinery,	stream_machinery,    stream_flows,
 	};
 
 	events[stream_random(stream, sizeof(events) / sizeof(events[0]))](stream);

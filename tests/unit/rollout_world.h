@@ -47,15 +47,19 @@ struct world_worker {
 	uint32_t share;
 };
 
-/* Versions whose files, by fingerprint, do not work. */
+/* Fingerprints: what is in the files, and how often they were touched since. What is in them is the
+ * digest of the plan that they make. */
+#define WORLD_CONTENTS(fingerprint) ((fingerprint) >> 16)
+
+/* Versions whose files, by what is in them, do not work. */
 struct world_bad {
-	uint64_t fingerprint;
+	uint64_t contents;
 	enum world_fault fault;
 };
 
 /* What versions take, by fingerprint. */
 struct world_size {
-	uint64_t fingerprint, plan_bytes;
+	uint64_t contents, plan_bytes;
 };
 
 /* What the workers see of a canary: answers a second on each side, and how bad they are. */
@@ -79,7 +83,7 @@ struct world {
 	uint32_t order_head, order_tail; /* of orders */
 	uint32_t bad_count;		 /* of bad */
 	uint32_t size_count;		 /* of sizes */
-	uint64_t fingerprints;		 /* the last one used */
+	uint64_t contents;		 /* the last ones used */
 	int32_t pids;			 /* the last one used */
 	uint32_t doomed;		 /* workers of that generation die soon; 0: none */
 	uint32_t table_serial;
@@ -87,6 +91,7 @@ struct world {
 	uint32_t weight;	 /* ... by that weight */
 	bool real_tables;	 /* `table` is built at each flip; else its shares are computed */
 	bool was_live;		 /* a generation was live before */
+	bool blind;		 /* nobody looks at the disk */
 	/* what happened, for tests to look at */
 	uint32_t attachments; /* so far */
 	uint32_t flips, fences, spawns, kills, packs, drops;
@@ -118,6 +123,7 @@ static inline void world_init(struct world *world, uint32_t workers)
 	world->config.worker_count = workers;
 	world->config.drain_deadline_ms = 5000;
 	world->config.keep_ms = 20000;
+	world->config.settle_ms = 600000;
 	world->start_ms = 20;
 	world->seen.flows_known = true;
 	world->seen.store = &world->store;
@@ -175,11 +181,11 @@ static inline struct fg_store_version *world_version(struct world *world, const 
 		model->count++;
 	}
 	model->versions[at] = (struct fg_store_version){.version = version,
-							.fingerprint = ++world->fingerprints,
+							.fingerprint = ++world->contents << 16,
 							.complete = true};
 	if (fault != WORLD_GOOD) {
 		assert_true(world->bad_count < WORLD_MAX_BAD);
-		world->bad[world->bad_count++] = (struct world_bad){world->fingerprints, fault};
+		world->bad[world->bad_count++] = (struct world_bad){world->contents, fault};
 	}
 	return &model->versions[at];
 }
@@ -190,15 +196,25 @@ static inline void world_size(struct world *world, const struct fg_store_version
 			      uint64_t plan_bytes)
 {
 	assert_true(world->size_count < WORLD_MAX_BAD);
-	world->sizes[world->size_count++] = (struct world_size){version->fingerprint, plan_bytes};
+	world->sizes[world->size_count++] =
+		(struct world_size){WORLD_CONTENTS(version->fingerprint), plan_bytes};
 }
 
 static inline uint64_t world_size_of(const struct world *world, uint64_t fingerprint)
 {
 	for (uint32_t i = 0; i < world->size_count; i++)
-		if (world->sizes[i].fingerprint == fingerprint)
+		if (world->sizes[i].contents == WORLD_CONTENTS(fingerprint))
 			return world->sizes[i].plan_bytes;
 	return 0;
+}
+
+/* The same contents, but the files do not look the same. */
+static inline void world_touch(struct world *world, const char *name, uint64_t version)
+{
+	struct fg_store_model *model = world_model(world, name);
+
+	for (uint32_t i = 0; i < model->count; i++)
+		model->versions[i].fingerprint += model->versions[i].version == version;
 }
 
 static inline void world_vanish(struct world *world, const char *name, uint64_t version)
@@ -217,7 +233,7 @@ static inline void world_vanish(struct world *world, const char *name, uint64_t 
 static inline enum world_fault world_fault_of(const struct world *world, uint64_t fingerprint)
 {
 	for (uint32_t i = 0; i < world->bad_count; i++)
-		if (world->bad[i].fingerprint == fingerprint)
+		if (world->bad[i].contents == WORLD_CONTENTS(fingerprint))
 			return world->bad[i].fault;
 	return WORLD_GOOD;
 }
@@ -290,11 +306,23 @@ static inline void world_drop(struct world *world, uint32_t plan)
 	world->drops++;
 }
 
+static inline bool world_packs(const struct world *world, const struct fg_rollout_action *order)
+{
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++) {
+		const struct fg_rollout_plan *plan = &world->seen.plans[i];
+
+		if (plan->phase == FG_PLAN_PACKING && plan->version == order->version &&
+		    plan->fingerprint == order->fingerprint && !strcmp(plan->model, order->model))
+			return true;
+	}
+	return false;
+}
+
 static inline void world_pack(struct world *world, const struct fg_rollout_action *order)
 {
 	struct fg_rollout_plan *plan = &world->seen.plans[order->index];
 
-	if (plan->phase != FG_PLAN_FREE)
+	if (plan->phase != FG_PLAN_FREE || world_packs(world, order))
 		return;
 	plan->phase = FG_PLAN_PACKING;
 	memcpy(world->plans[order->index].model, order->model, sizeof(order->model));
@@ -388,6 +416,8 @@ static inline void world_packed(struct world *world, struct fg_rollout_plan *pla
 {
 	enum world_fault fault = world_fault_of(world, plan->fingerprint);
 
+	plan->digest = WORLD_CONTENTS(plan->fingerprint);
+	plan->ready_ns = world->now_ns;
 	plan->bytes = world_size_of(world, plan->fingerprint);
 	plan->lacked = plan->memory_bytes && plan->memory_bytes < 4 * plan->bytes;
 	plan->phase = fault == WORLD_BAD_PACK || fault == WORLD_HANGS || plan->lacked
@@ -453,6 +483,16 @@ static inline const struct fg_rollout_generation *world_owner(const struct world
 		if (world_names(&world->rollout.generations[i], slot))
 			return &world->rollout.generations[i];
 	return NULL;
+}
+
+/* What answers requests for the model's default version. */
+static inline uint64_t world_answers(const struct world *world, const char *model)
+{
+	const struct fg_rollout_generation *live =
+		fg_rollout_find(&world->rollout, FG_GENERATION_LIVE);
+	const struct fg_rollout_entry *entry = live ? fg_rollout_entry(live, model) : NULL;
+
+	return entry ? world->seen.plans[entry->plan].digest : 0;
 }
 
 static inline uint64_t world_live(const struct world *world, const char *model)

@@ -76,6 +76,7 @@ static void defaults_and_flags(void **state)
 	assert_int_equal(config.mode, FG_MODE_GENERIC);
 	assert_int_equal(config.policy, FG_POLICY_MANUAL);
 	assert_int_equal(config.keep_ms, 1500);
+	assert_int_equal(config.settle_ms, 600000);
 	assert_int_equal(config.flow_idle_ms, 250);
 	assert_int_equal(config.worker_count, 1);
 	assert_string_equal(config.socket, "/run/flipgate/a.sock");

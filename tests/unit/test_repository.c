@@ -301,6 +301,54 @@ static void test_another_file_counts(void **state)
 	wait_complete("digits", 1);
 }
 
+/* Another number, and complete once more. */
+static void check_noticed(uint64_t *before)
+{
+	watch(50);
+	assert_true(find("digits", 1)->fingerprint != *before);
+	*before = find("digits", 1)->fingerprint;
+	wait_complete("digits", 1);
+}
+
+/* What the packer may read counts as much as what it would read. */
+static void test_permissions_count(void **state)
+{
+	uint64_t before;
+	char path[256];
+
+	(void)state;
+	make_version("digits", "1");
+	wait_complete("digits", 1);
+	before = find("digits", 1)->fingerprint;
+	path_of(path, sizeof(path), "digits/1/model.onnx");
+	assert_int_equal(chmod(path, 0600), 0);
+	check_noticed(&before);
+	path_of(path, sizeof(path), "digits/1");
+	assert_int_equal(chmod(path, 0711), 0);
+	check_noticed(&before);
+}
+
+/* Other bytes, as many, and the time set back as cp -p and rsync do. */
+static void test_same_size_and_time_count(void **state)
+{
+	struct timespec times[2];
+	struct stat info;
+	uint64_t before;
+	char path[256];
+
+	(void)state;
+	make_version("digits", "1");
+	wait_complete("digits", 1);
+	before = find("digits", 1)->fingerprint;
+	path_of(path, sizeof(path), "digits/1/model.onnx");
+	assert_int_equal(stat(path, &info), 0);
+	times[0] = info.st_atim;
+	times[1] = info.st_mtim;
+	make_file("digits/1/model.onnx", "bytes some");
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+	check_noticed(&before);
+}
+
 static void test_model_file_comes_late(void **state)
 {
 	(void)state;
@@ -508,6 +556,8 @@ int main(void)
 		ON_DISK(test_the_clock_is_stepped),
 		ON_DISK(test_a_slow_copy_is_not_complete),
 		ON_DISK(test_another_file_counts),
+		ON_DISK(test_permissions_count),
+		ON_DISK(test_same_size_and_time_count),
 		ON_DISK(test_model_file_comes_late),
 		ON_DISK(test_vanish_and_return),
 		ON_DISK(test_base_goes_and_returns),

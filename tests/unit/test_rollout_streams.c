@@ -42,6 +42,23 @@ static bool was_flipped_out(uint32_t id)
 	return was && was->bad && was->phase != FG_GENERATION_LIVE;
 }
 
+/* What LIVE holds of a version is what is on disk, or that it is not is known. */
+static void check_contents(const struct world *world, const struct fg_rollout_entry *entry)
+{
+	const struct fg_rollout_contents *contents = &world->rollout.contents[entry->plan];
+	const struct fg_store_version *found =
+		fg_store_version(&world->store, entry->model, entry->version);
+
+	if (!found || !fg_rules_find(world_rules(world), entry->model))
+		return;
+	assert_int_equal(contents->asked, 0);
+	if (contents->files == found->fingerprint)
+		assert_true(world->seen.plans[entry->plan].digest ==
+			    WORLD_CONTENTS(found->fingerprint));
+	else
+		assert_true(contents->other == found->fingerprint && !contents->take);
+}
+
 /* LIVE holds just what should be loaded by now; where that is nothing, what served goes on. */
 static void check_all_is_live(const struct world *world)
 {
@@ -156,6 +173,32 @@ static void check_table_step(const struct world *world)
 	}
 }
 
+/* Another plan of the same version goes live when it really is another one, and because it is to be
+ * taken; or what served before comes back. */
+static void check_contents_step(const struct fg_rollout *before, const struct fg_rollout *now)
+{
+	const struct fg_rollout_plan *plans = stream.world->seen.plans;
+	const struct fg_rollout_generation *was = live_of(before), *live = live_of(now);
+	const struct fg_rollout_entry *old;
+
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++) {
+		counts.told_of += now->contents[i].other && !now->contents[i].take &&
+				  now->contents[i].other != before->contents[i].other;
+		counts.same_after_all += before->contents[i].files && now->contents[i].files &&
+					 now->contents[i].files != before->contents[i].files;
+		if (!stream.world->config.settle_ms && now->contents[i].take)
+			assert_true(now->contents[i].asked);
+	}
+	for (uint32_t i = 0; was && live && was->id < live->id && i < live->entry_count; i++) {
+		old = fg_rollout_version(was, live->entries[i].model, live->entries[i].version);
+		if (!old || old->plan == live->entries[i].plan)
+			continue;
+		assert_true(plans[old->plan].digest != plans[live->entries[i].plan].digest);
+		assert_true(before->contents[old->plan].take);
+		counts.taken++;
+	}
+}
+
 static void check_step(void)
 {
 	const struct fg_rollout *before = &stream.world->before, *now = &stream.world->rollout;
@@ -172,6 +215,7 @@ static void check_step(void)
 		counts.gave_way += now->tries[i].count > before->tries[i].count;
 	check_canary_step(before, now);
 	check_trial_step(before, now);
+	check_contents_step(before, now);
 	check_table_step(stream.world);
 	counts.shadows_running += before->shadow.phase == FG_SHADOW_STARTING &&
 				  now->shadow.phase == FG_SHADOW_RUNNING;
@@ -327,8 +371,11 @@ static void check_no_more_than_needed(const struct world *world)
 {
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_PLANS; i++)
 		assert_true(world->seen.plans[i].phase == FG_PLAN_FREE || is_used(world, i));
-	if (live_of(&world->rollout))
-		check_all_is_live(world);
+	if (!live_of(&world->rollout))
+		return;
+	check_all_is_live(world);
+	for (uint32_t i = 0; i < live_of(&world->rollout)->entry_count; i++)
+		check_contents(world, &live_of(&world->rollout)->entries[i]);
 }
 
 /* Nobody interferes and nothing breaks any more: every rollout comes to its end. */
@@ -385,12 +432,14 @@ static void begin(struct world *world)
 {
 	static const uint32_t workers[] = {1, 2, 2, 3};
 	static const uint32_t keep_ms[] = {0, 1000, 5000, 20000};
+	static const uint32_t settle_ms[] = {0, 500, 2000, 600000};
 
 	world_init(world, workers[seed % 4]);
 	world->seed = (seed + 1) * 0x9e3779b97f4a7c15ull | 1;
 	if (seed % 64 == 0)
 		world->config.worker_count = FG_ROLLOUT_MAX_WORKERS;
 	world->config.keep_ms = keep_ms[world_random(world, 4)];
+	world->config.settle_ms = settle_ms[world_random(world, 4)];
 	world->config.drain_deadline_ms = 200 + world_random(world, 3000);
 	world->rules[0].defaults.policy =
 		world_random(world, 2) ? FG_RULES_MANUAL : FG_RULES_LATEST;
@@ -398,7 +447,7 @@ static void begin(struct world *world)
 	world->traffic = (struct world_traffic){.per_second = 10000, .canary_p99 = 1};
 	if (world_random(world, 3) == 0)
 		world->seen.memory = (struct fg_rollout_memory){
-			.limit_bytes = (uint64_t)(400 + world_random(world, 600)) << 20,
+			.limit_bytes = (uint64_t)(460 + world_random(world, 540)) << 20,
 			.base_bytes = 100u << 20,
 			.worker_bytes = 10u << 20};
 	world_version(world, "a", 1, WORLD_GOOD);

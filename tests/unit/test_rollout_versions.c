@@ -285,18 +285,6 @@ static void test_vanished_store_serves_on(void **state)
 	assert_int_equal(world_live(world, "fraud"), 2);
 }
 
-/* Files of a live version that change are another thing under the same number: not loaded. */
-static void test_changed_live_files(void **state)
-{
-	(void)state;
-	world_version(world, "digits", 1, WORLD_GOOD);
-	world_run(world, 300);
-	world_version(world, "digits", 1, WORLD_BAD_PACK);
-	world_run(world, 1000);
-	assert_int_equal(world->packs, 1);
-	assert_int_equal(in_phase(FG_GENERATION_LIVE)->id, 1);
-}
-
 static void test_newer_replaces_starting(void **state)
 {
 	(void)state;
@@ -365,7 +353,6 @@ int main(void)
 		STORY(test_promote),
 		STORY(test_manual),
 		STORY(test_vanished_store_serves_on),
-		STORY(test_changed_live_files),
 		STORY(test_newer_replaces_starting),
 		STORY(test_flood_of_versions_goes_live),
 		STORY(test_one_slow_pack_does_not_block),

@@ -153,6 +153,7 @@ static void set_defaults(struct fg_config *config)
 		.flow_idle_ms = 1000,
 		.drain_deadline_ms = 30000,
 		.keep_ms = 60000,
+		.settle_ms = 600000,
 		.buckets_log2 = FG_BUCKETS_LOG2,
 		.user = "nobody",
 		.worker_count = 1,

@@ -49,6 +49,7 @@ struct fg_config {
 	uint32_t flow_idle_ms;
 	uint32_t drain_deadline_ms; /* after which a draining generation's flows are moved */
 	uint32_t keep_ms;	    /* how long a drained generation stays for a rollback; 0: not */
+	uint32_t settle_ms;	    /* so long a version's files may still be its copy */
 	uint32_t buckets_log2;
 	uint64_t memory_bytes; /* that the gateway may use, see memory.h; 0: all there is */
 	struct fg_config_acl acl[FG_CONFIG_MAX_ACL];

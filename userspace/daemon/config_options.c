@@ -282,6 +282,7 @@ static int set_frames(struct fg_config *config, const char *value, struct fg_err
 	}
 DURATION_SETTER(drain_deadline_ms, 86400e3)
 DURATION_SETTER(keep_ms, 86400e3)
+DURATION_SETTER(settle_ms, 86400e3)
 
 static int set_flow_idle_ms(struct fg_config *config, const char *value, struct fg_error *error)
 {
@@ -342,6 +343,8 @@ const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	{"flow-idle", set_flow_idle_ms, false, "TIME", "a flow ends after this silence (1s)"},
 	{"drain-deadline", set_drain_deadline_ms, false, "TIME", "then flows are moved (30s)"},
 	{"keep", set_keep_ms, false, "TIME", "keep a drained generation for rollback (60s)"},
+	{"settle", set_settle_ms, false, "TIME",
+	 "files that change so soon after a version was taken replace it (10m)"},
 	{"frames", set_frames, false, "N", "AF_XDP frames per queue (4096)"},
 	{"buckets-log2", set_buckets_log2, false, "N", "2^N flow buckets (18)"},
 	{"memory", set_memory, false, "BYTES", "that may be used (the cgroup's limit)"},

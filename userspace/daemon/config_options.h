@@ -10,7 +10,7 @@
 
 #include "userspace/daemon/config.h"
 
-#define FG_CONFIG_OPTIONS 28
+#define FG_CONFIG_OPTIONS 29
 
 struct fg_config_option {
 	const char *name; /* of the flag, without "--", and of the file's key */

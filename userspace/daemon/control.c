@@ -242,6 +242,7 @@ static void fill(struct fg_control *control, const struct fg_control_setup *setu
 	control->observed.served = &control->served.list;
 	fg_scout_open(&control->scout, setup->config, epoll, EVENT_SCOUT);
 	recall(control);
+	control->pace.settle_ms = setup->config->settle_ms;
 	fg_audit_open(&control->audit, setup->audit, &setup->state->control.audit_lost);
 }
 

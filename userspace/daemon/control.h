@@ -199,4 +199,10 @@ json_t *fg_control_report_labels(const struct fg_rollout_entry *entry);
 /* [{"model","version","default","labels"}] of a generation. */
 json_t *fg_control_report_entries(const struct fg_rollout_generation *generation);
 
+/* ---- report_files.c ---- */
+
+/* Adds how the version, whose plan has that digest (0: none), compares with its files on disk. */
+void fg_control_report_files(const struct fg_control *control, json_t *report, const char *model,
+			     uint64_t version, uint64_t digest);
+
 #endif

@@ -96,6 +96,55 @@ static void tell_failures(struct fg_control *control, const struct fg_rollout_mo
 	}
 }
 
+/* ---- versions whose files change ---- */
+
+static void tell_differs(struct fg_control *control, const struct fg_rollout_plan *plan,
+			 uint64_t disk, uint32_t live)
+{
+	char why[96] = "the files on disk do not work";
+	const struct fg_audit_event event = {.what = "version",
+					     .model = plan->model,
+					     .to = plan->version,
+					     .generation = live,
+					     .result = "differs",
+					     .why = why};
+
+	if (disk)
+		snprintf(why, sizeof(why), "serves plan %016" PRIx64 ", the files make %016" PRIx64,
+			 plan->digest, disk);
+	fg_log(FG_LOG_WARN,
+	       "version.differs model=%s version=%" PRIu64
+	       " reason=\"differs from disk: %s\" next=\"serves on as it is%s\"",
+	       plan->model, plan->version, why, disk ? "; promote it to take the files" : "");
+	fg_audit_add(&control->audit, &event);
+}
+
+static void tell_contents(struct fg_control *control, uint32_t plan,
+			  const struct fg_rollout *before, const struct fg_rollout *now)
+{
+	const struct fg_rollout_contents *was = &before->contents[plan];
+	const struct fg_rollout_contents *is = &now->contents[plan];
+	const struct fg_rollout_plan *seen = &control->observed.plans[plan];
+
+	if (!was->files || !is->files ||
+	    fg_wanted_held(now, seen->model, seen->version) != (int)plan)
+		return;
+	if (is->files != was->files)
+		fg_log(FG_LOG_INFO,
+		       "version.touched model=%s version=%" PRIu64 " digest=%016" PRIx64
+		       " next=\"its files changed, what they make did not\"",
+		       seen->model, seen->version, seen->digest);
+	if (!is->other || (is->other == was->other && is->take == was->take))
+		return;
+	if (is->take)
+		fg_log(FG_LOG_WARN,
+		       "version.changed model=%s version=%" PRIu64 " digest=%016" PRIx64
+		       " disk=%016" PRIx64 " next=\"a cutover to what is on disk\"",
+		       seen->model, seen->version, seen->digest, is->other_digest);
+	else
+		tell_differs(control, seen, is->other_digest, live_id(now));
+}
+
 /* ---- canary, shadow, reload ---- */
 
 /* What the audit log says of an end; a broken guard is flipgated's own doing and named so. */
@@ -181,6 +230,8 @@ void fg_control_tell(struct fg_control *control, const struct fg_rollout *before
 	tell_tries(before, now);
 	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
 		tell_failures(control, &before->models[i], &now->models[i], live_id(now));
+	for (i = 0; i < FG_ROLLOUT_MAX_PLANS; i++)
+		tell_contents(control, i, before, now);
 	tell_canary(control, before, now);
 	tell_shadow(control, before, now);
 	tell_trial(control, before, now);
@@ -198,7 +249,7 @@ static const struct fg_rollout_generation *by_id(const struct fg_rollout *rollou
 	return NULL;
 }
 
-/* One line for each model that another version serves by default. */
+/* One line for each model that another version serves by default, or other contents of it. */
 static void audit_cutover(struct fg_control *control, const struct fg_rollout_generation *from,
 			  const struct fg_rollout_generation *to)
 {
@@ -213,10 +264,12 @@ static void audit_cutover(struct fg_control *control, const struct fg_rollout_ge
 		event.model = entry->model;
 		event.from = old ? old->version : 0;
 		event.to = entry->version;
-		if (entry->is_default && event.from != event.to)
+		event.why = event.from == event.to ? "its files changed on disk" : NULL;
+		if (entry->is_default && (event.from != event.to || old->plan != entry->plan))
 			fg_audit_add(&control->audit, &event);
 	}
 	event.to = 0;
+	event.why = NULL;
 	for (i = 0; from && i < from->entry_count; i++) {
 		event.model = from->entries[i].model;
 		event.from = from->entries[i].version;

@@ -31,9 +31,17 @@ static uint64_t hash_name(const char *name, uint64_t seed)
 static uint64_t hash_file(const struct stat *info, uint64_t name)
 {
 	const uint64_t words[] = {info->st_ino, (uint64_t)info->st_size, file_ns(info->st_mtim),
-				  info->st_mode & S_IFMT};
+				  info->st_mode, file_ns(info->st_ctim)};
 
 	return XXH64(words, sizeof(words), name);
+}
+
+/* Of the version's directory itself: who may look into it. */
+static uint64_t hash_place(const struct stat *info)
+{
+	const uint64_t words[] = {info->st_ino, info->st_mode, info->st_uid, info->st_gid};
+
+	return XXH64(words, sizeof(words), 0);
 }
 
 static bool is_model(const char *name)
@@ -104,7 +112,7 @@ bool fg_fingerprint_read(struct fg_fingerprint *print, const char *path,
 	if (!read_directory(&walk, 0) || stat(path, &info))
 		return false;
 	/* Not the time of its own change: a rename into place would make old files look new. */
-	print->sum += info.st_ino;
+	print->sum += hash_place(&info);
 	note_change(print, info.st_mtim);
 	return true;
 }

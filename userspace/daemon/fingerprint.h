@@ -1,9 +1,11 @@
 /*
  * fingerprint.h: one number for the files of a version: another one when any of them changes.
  *
- * Covers names, kinds, sizes, modification times and inodes of everything in the directory and in
- * its folders, FG_FINGERPRINT_MAX_DEPTH below each other (assets.extra/tf_serving_warmup_requests
- * is one deep), links followed. What lies deeper, or comes after so many entries, does not count.
+ * Covers names, kinds, modes, sizes, inodes and times of modification and change (which no program
+ * can set back: a file that was given its old size and time is seen to be another) of everything in
+ * the directory and in its folders, FG_FINGERPRINT_MAX_DEPTH below each other
+ * (assets.extra/tf_serving_warmup_requests is one deep), links followed. What lies deeper, or comes
+ * after so many entries, does not count.
  */
 #ifndef FG_DAEMON_FINGERPRINT_H
 #define FG_DAEMON_FINGERPRINT_H

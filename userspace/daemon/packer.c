@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "models/plan_format.h"
 #include "userspace/daemon/memory.h"
 #include "userspace/shared/clock.h"
 #include "userspace/shared/log.h"
@@ -47,6 +48,7 @@ static void fail(struct fg_packer *packer, uint32_t plan, const char *text)
 	struct fg_state_plan *record = &packer->state->plans[plan];
 
 	forget(packer, plan);
+	record->ready_ns = fg_clock_ns();
 	snprintf(record->error, sizeof(record->error), "%s", text);
 	atomic_store_explicit(&record->phase, FG_PLAN_FAILED, memory_order_release);
 	fg_log(FG_LOG_WARN, "pack.failed model=%s version=%llu reason=\"%s\"", record->model,
@@ -106,6 +108,21 @@ static void run_child(const struct fg_packer *packer, const struct fg_orders_mes
 	_exit(127);
 }
 
+/* By an order that was sent when control had not seen this one's effect, with another free plan. */
+static bool is_packing(const struct fg_packer *packer, const struct fg_orders_message *order)
+{
+	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++) {
+		const struct fg_state_plan *record = &packer->state->plans[i];
+
+		if (atomic_load(&record->phase) == FG_PLAN_PACKING &&
+		    record->version == order->version &&
+		    record->fingerprint == order->fingerprint &&
+		    !strcmp(record->model, order->model))
+			return true;
+	}
+	return false;
+}
+
 void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *order)
 {
 	struct fg_state_plan *record = &packer->state->plans[order->plan];
@@ -113,7 +130,7 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 	int output, pipes[2];
 	pid_t pid;
 
-	if (phase != FG_PLAN_FREE)
+	if (phase != FG_PLAN_FREE || is_packing(packer, order))
 		return;
 	memcpy(record->model, order->model, sizeof(record->model));
 	record->version = order->version;
@@ -202,6 +219,17 @@ static void explain(int errors, int status, char *text, size_t size)
 		snprintf(text, size, "the packer ended with status %d", WEXITSTATUS(status));
 }
 
+/* 0: there is no header, and no worker will take the plan. */
+static uint64_t read_digest(int memfd)
+{
+	uint64_t digest = 0;
+
+	if (pread(memfd, &digest, sizeof(digest), offsetof(struct fg_plan_header, digest)) !=
+	    (ssize_t)sizeof(digest))
+		return 0;
+	return digest;
+}
+
 static void finish(struct fg_packer *packer, uint32_t plan, int status)
 {
 	struct fg_state_plan *record = &packer->state->plans[plan];
@@ -225,11 +253,15 @@ static void finish(struct fg_packer *packer, uint32_t plan, int status)
 	packer->jobs[plan].errors = -1;
 	record->packer_pid = 0;
 	record->bytes = info.st_size;
-	record->pack_ns = fg_clock_ns() - record->started_ns;
+	record->digest = read_digest(memfd);
+	record->ready_ns = fg_clock_ns();
+	record->pack_ns = record->ready_ns - record->started_ns;
 	atomic_store_explicit(&record->phase, FG_PLAN_READY, memory_order_release);
-	fg_log(FG_LOG_INFO, "pack.done model=%s version=%llu bytes=%llu took_ms=%.1f",
+	fg_log(FG_LOG_INFO,
+	       "pack.done model=%s version=%llu digest=%016llx bytes=%llu took_ms=%.1f",
 	       record->model, (unsigned long long)record->version,
-	       (unsigned long long)record->bytes, record->pack_ns / 1e6);
+	       (unsigned long long)record->digest, (unsigned long long)record->bytes,
+	       record->pack_ns / 1e6);
 }
 
 bool fg_packer_reap(struct fg_packer *packer, pid_t pid, int status)

@@ -28,7 +28,8 @@ void fg_packer_init(struct fg_packer *packer, const struct fg_config *config,
 /* Closes all plans, kills running children. */
 void fg_packer_close(struct fg_packer *packer);
 
-/* Starts packing as FG_ORDERS_PACK says; does nothing unless plans[plan] is FREE. A failure to
+/* Starts packing as FG_ORDERS_PACK says; does nothing unless plans[plan] is FREE, or where the same
+ * files are being packed already. A failure to
  * start is a FAILED plan with its reason. */
 void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *order);
 /* Forgets a plan. A running packer is killed; its end is then nobody's. */

@@ -101,7 +101,12 @@ static void observe_plan(struct fg_control *control, uint32_t plan)
 	seen->bytes = seen->phase == FG_PLAN_READY ? state->bytes : 0;
 	seen->memory_bytes = state->memory_bytes;
 	seen->lacked = state->lacked;
+	seen->digest = state->digest;
+	seen->ready_ns = state->ready_ns;
 	seen->error = state->error;
+	/* Were the files, when it had read them, still those that it was to read? */
+	if (seen->phase == FG_PLAN_READY || seen->phase == FG_PLAN_FAILED)
+		fg_scout_look_since(&control->scout, seen->ready_ns);
 }
 
 /* An order whose effect shows is done: the next one like it is another one. */
@@ -183,6 +188,7 @@ static void observe(struct fg_control *control, uint64_t now_ns)
  */
 static void mark_known(struct fg_control *control)
 {
+	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 	struct fg_store *store = &control->repository.store;
 	const struct fg_state_plan *plan;
 	uint32_t i, k, p;
@@ -193,10 +199,12 @@ static void mark_known(struct fg_control *control)
 
 			for (p = 0; p < FG_STATE_MAX_PLANS && !version->complete; p++) {
 				plan = &control->state->plans[p];
-				version->complete = plan->phase != FG_PLAN_FREE &&
-						    plan->version == version->version &&
-						    plan->fingerprint == version->fingerprint &&
-						    !strcmp(plan->model, store->models[i].name);
+				version->complete =
+					plan->phase != FG_PLAN_FREE &&
+					plan->version == version->version &&
+					(plan->fingerprint == version->fingerprint ||
+					 rollout->contents[p].files == version->fingerprint) &&
+					!strcmp(plan->model, store->models[i].name);
 			}
 		}
 	}

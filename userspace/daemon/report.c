@@ -187,12 +187,17 @@ static json_t *report_workers(const struct fg_state *state, bool brief)
 
 /* ---- models ---- */
 
-static const struct fg_state_plan *find_plan(const struct fg_control *control, const char *model,
+/* The plan that is held, else any of that version. */
+static const struct fg_state_plan *find_plan(const struct fg_control *control,
+					     const struct fg_rollout *rollout, const char *model,
 					     uint64_t version)
 {
 	const struct fg_state_plan *plan;
+	int held = fg_wanted_held(rollout, model, version);
 	uint32_t i;
 
+	if (held >= 0)
+		return &control->state->plans[held];
 	for (i = 0; i < FG_STATE_MAX_PLANS; i++) {
 		plan = &control->state->plans[i];
 		if (atomic_load(&plan->phase) != FG_PLAN_FREE && plan->version == version &&
@@ -243,7 +248,7 @@ static json_t *report_version(const struct fg_control *control, const char *mode
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&control->state->rollout);
 	const char *held = held_state(rollout, model, version);
-	const struct fg_state_plan *plan = find_plan(control, model, version);
+	const struct fg_state_plan *plan = find_plan(control, rollout, model, version);
 	const struct fg_store_version *found =
 		fg_store_version(&control->repository.store, model, version);
 	const struct fg_rollout_failure *failure = NULL;
@@ -269,6 +274,8 @@ static json_t *report_version(const struct fg_control *control, const char *mode
 			   "error", fg_control_report_text(failure ? failure->error : ""),
 			   "plan_bytes", (json_int_t)(phase == FG_PLAN_READY ? plan->bytes : 0),
 			   "pack_ms", phase == FG_PLAN_READY ? (double)plan->pack_ns / 1e6 : 0.0);
+	fg_control_report_files(control, report, model, version,
+				phase == FG_PLAN_READY ? plan->digest : 0);
 	add_names(report, fg_rollout_find(rollout, FG_GENERATION_LIVE), model, version);
 	return report;
 }

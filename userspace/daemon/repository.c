@@ -549,6 +549,7 @@ static void look_at_disk(struct fg_repository *repository, const struct fg_rules
 	keep_failing(&look);
 	repository->rules = *rules;
 	repository->store = repository->scratch;
+	repository->store.looked_ns = now_ns;
 	repository->remarks = repository->scratch_remarks;
 	repository->last_ns = now_ns;
 	repository->changed = false;

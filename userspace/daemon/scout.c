@@ -273,6 +273,7 @@ static void give_orders(struct fg_scout *scout, const struct fg_rules *rules,
 	memset(next, 0, sizeof(*next));
 	next->serial = scout->order.serial;
 	next->read = scout->order.read;
+	next->since_ns = scout->since_ns;
 	list_silent(scout, next);
 	for (i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
 		memcpy(next->names[i], rollout->models[i].name, sizeof(next->names[i]));
@@ -380,6 +381,8 @@ uint64_t fg_scout_due(const struct fg_scout *scout)
 
 	if (!child->pid)
 		return scout->start_ns;
+	if (scout->since_ns != scout->order.since_ns)
+		return 0;
 	return child->since_ns + (child->place[0] ? FG_SCOUT_PATIENCE_NS : FG_SCOUT_SILENT_NS) +
 	       1000000;
 }
@@ -407,6 +410,12 @@ uint64_t fg_scout_silent(const struct fg_scout *scout, const char *path)
 		if (!strcmp(place, path))
 			return since_ns;
 	return 0;
+}
+
+void fg_scout_look_since(struct fg_scout *scout, uint64_t since_ns)
+{
+	if (scout->since_ns < since_ns)
+		scout->since_ns = since_ns;
 }
 
 void fg_scout_open(struct fg_scout *scout, const struct fg_config *config, int epoll,

@@ -47,6 +47,7 @@
 struct fg_scout_order {
 	uint32_t serial;       /* of the orders, from 1 */
 	uint32_t read;	       /* how often control asked for the configuration to be read */
+	uint64_t since_ns;     /* what ended then was not seen before: another look is wanted */
 	uint32_t silent_count; /* places to leave alone: fg_repository_place() */
 	uint64_t silent[FG_REPOSITORY_MAX_SILENT];
 	char names[FG_ROLLOUT_MAX_MODELS]
@@ -92,6 +93,7 @@ struct fg_scout {
 	uint64_t steps, seen_ns;     /* of the child, as last seen, and when */
 	uint32_t findings_number, config_number; /* that were taken */
 	bool sent;				 /* the child has got `order` */
+	uint64_t since_ns;			 /* for the next one */
 	struct fg_scout_order order, next;
 	struct fg_findings found;    /* the last look that passed the check */
 	struct fg_scout_config read; /* of the configuration, likewise */
@@ -119,6 +121,9 @@ uint64_t fg_scout_due(const struct fg_scout *scout);
 /* Asks for the models' configuration to be read; scout->read.read is this number, or a later one,
  * when that was done. */
 uint32_t fg_scout_ask(struct fg_scout *scout);
+
+/* What is found must have been looked at since then: else the next update orders another look. */
+void fg_scout_look_since(struct fg_scout *scout, uint64_t since_ns);
 
 /* Since when the place `path` does not answer; 0: it does. */
 uint64_t fg_scout_silent(const struct fg_scout *scout, const char *path);

@@ -75,6 +75,7 @@ static void look(struct run *run, bool again, uint64_t now_ns)
 		repository->due_ns = now_ns;
 	if (!fg_repository_update(repository, &run->order.rules, &run->rollout, now_ns))
 		return;
+	run->findings.store.looked_ns = repository->store.looked_ns; /* nothing new by itself */
 	if (!again &&
 	    !memcmp(&repository->store, &run->findings.store, sizeof(repository->store)) &&
 	    !memcmp(&repository->remarks, &run->findings.remarks, sizeof(repository->remarks)))

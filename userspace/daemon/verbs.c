@@ -155,12 +155,24 @@ json_t *fg_verb_flipped(const struct fg_rollout *rollout, const struct fg_admin_
 
 /* ---- promote and rollback ---- */
 
-/* The version is live, and the table that names it alone was flipped in. */
+/* The version failed: NULL when it did not. */
+static const struct fg_rollout_failure *failure_of(const struct fg_rollout *rollout,
+						   const struct fg_admin_request *request)
+{
+	const struct fg_rollout_model *model =
+		fg_wanted_model((struct fg_rollout *)rollout, request->model);
+
+	return model ? fg_wanted_failure(model, request->version, 0) : NULL;
+}
+
+/* The version is live, as its files were when it was asked for, and the table that names it alone
+ * was flipped in. */
 static bool serves(const struct fg_control *control, const struct fg_rollout *rollout,
 		   const struct fg_admin_request *request)
 {
 	return fg_verb_live(rollout, request) == request->version &&
-	       !fg_rollout_find(rollout, FG_GENERATION_CANARY) &&
+	       !fg_wanted_asked(rollout, request->model, request->version) &&
+	       !failure_of(rollout, request) && !fg_rollout_find(rollout, FG_GENERATION_CANARY) &&
 	       fg_control_flipped(control, rollout);
 }
 
@@ -170,8 +182,7 @@ static json_t *hopeless(struct fg_control *control, const struct fg_admin_reques
 	const struct fg_rollout *rollout = &control->next;
 	const struct fg_canary *canary = &rollout->canary;
 	const struct fg_rollout_model *model = fg_wanted_model(&control->next, request->model);
-	const struct fg_rollout_failure *failure =
-		model ? fg_wanted_failure(model, request->version, 0) : NULL;
+	const struct fg_rollout_failure *failure = failure_of(rollout, request);
 	uint64_t wanted;
 
 	if (failure)

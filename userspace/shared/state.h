@@ -80,6 +80,8 @@ struct fg_state_plan {
 	uint64_t started_ns;	    /* when its packer was */
 	uint64_t memory_bytes;	    /* that its packer may use; 0: any */
 	uint32_t lacked;	    /* FAILED: 1: that was too little */
+	uint64_t digest;	    /* READY: of the plan, as its header says it */
+	uint64_t ready_ns;	    /* READY, FAILED: when the packer had ended */
 	uint64_t bytes;		    /* of the sealed plan */
 	uint64_t pack_ns;	    /* wall time of the packer */
 	int32_t packer_pid;	    /* while PACKING */

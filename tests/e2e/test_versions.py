@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Files of a version that change under its number: what serves and what lies on disk agree, or status
+and log say that they do not."""
+
+import json
+import os
+import shutil
+import signal
+import time
+
+import mlp
+from harness import (DIGITS, Client, Gateway, Net, Repository, close_to, digits_rows, load_npy, main, program,
+                     reference, request, run, wait_for)
+
+ROW = digits_rows()[0]
+SIZES, SEED = (8, 16, 3), 5
+
+
+def row(gateway, version, model="digits"):
+    """What status says of a version; None when it does not know it."""
+    for one in gateway.status()["models"]:
+        for found in one["versions"]:
+            if (one["model"], found["version"]) == (model, version):
+                return found
+    return None
+
+
+def answers_as(net, version):
+    """A new flow: does the gateway answer as that version of the test data does, and as number 1?"""
+    with Client(net) as client:
+        reply = client.ask(request(ROW))
+    assert reply and reply.status == "ok" and reply.version == 1, reply and reply.status
+    return close_to(reply.floats(), reference(version)[0])
+
+
+def put(target, source, name="model.onnx"):
+    """Writes over a file of version 1, in place."""
+    with open(os.path.join(DIGITS, str(source), name), "rb") as file:
+        data = file.read()
+    with open(os.path.join(target, name), "wb") as file:
+        file.write(data)
+
+
+def wait_files(gateway, wanted):
+    return wait_for(f"the files of version 1 to be {wanted}",
+                    lambda: row(gateway, 1)["files"] == wanted and row(gateway, 1))
+
+
+def half_copies_heal():
+    """The weights have their size at once; their contents follow after a pause."""
+    repository = Repository()
+    whole = mlp.onnx(SIZES, SEED)
+    half = whole
+    for layer in range(len(SIZES) - 1):
+        for values in mlp.weights(SIZES, layer, SEED):
+            half = half.replace(values.tobytes(), bytes(len(values) * 4))
+    assert len(half) == len(whole) and half != whole
+    rows = mlp.inputs(SIZES[0], 1)
+    wanted = mlp.answers(SIZES, SEED, rows)[0]
+    question = request(rows[0].tobytes(), cols=SIZES[0], model=b"mlp")
+    repository.publish(1)
+    with Net() as net, Gateway(net, repository) as gateway:
+        folder = repository.write(1, {"model.onnx": half}, model="mlp")
+        gateway.wait_live(1, model="mlp")
+        time.sleep(0.6)
+        with Client(net) as client:
+            assert not close_to(client.ask(question).floats(), wanted)
+        with open(os.path.join(folder, "model.onnx"), "r+b") as file:
+            file.write(whole)
+
+        def heals():
+            with Client(net) as client:
+                reply = client.ask(question)
+            assert reply and reply.status == "ok" and reply.version == 1
+            return close_to(reply.floats(), wanted)
+
+        wait_for("the whole to answer", heals, 5)
+        assert row(gateway, 1, "mlp")["files"] == "same"
+        assert "version.changed model=mlp version=1" in gateway.log()
+
+
+def a_live_file_that_is_replaced_is_told_of():
+    """Where nobody allows it, the answers stay, and status, its text and the log say so."""
+    repository = Repository()
+    folder = repository.publish(1)
+    with Net() as net, Gateway(net, repository, "--settle", "0s") as gateway:
+        before = row(gateway, 1)
+        assert before["files"] == "same" and before["disk_digest"] == before["digest"], before
+        put(folder, 2)
+        now = wait_files(gateway, "differs")
+        assert now["digest"] == before["digest"] and now["state"] == "live"
+        assert len(now["disk_digest"]) == 16 and now["disk_digest"] != now["digest"], now
+        assert "differs from disk" in now["error"] and "promote digits 1" in now["error"], now
+        text = run(program("flipgate"), "status", "--socket", gateway.socket).stdout
+        assert "differs from disk" in text, text
+        assert "version.differs model=digits version=1" in gateway.log()
+        os.kill(gateway.status()["control_pid"], signal.SIGKILL)
+        wait_for("control to be back", lambda: gateway.status(check=False).get("ok"))
+        wait_files(gateway, "differs")
+        assert answers_as(net, 1)
+        assert gateway.verb("promote", "digits", "1")["ok"]
+        assert answers_as(net, 2)
+        after = row(gateway, 1)
+        assert after["files"] == "same" and after["digest"] == now["disk_digest"], after
+
+
+def a_live_file_that_is_replaced_soon_is_taken():
+    repository = Repository()
+    folder = repository.publish(1)
+    with Net() as net, Gateway(net, repository) as gateway:
+        before = row(gateway, 1)
+        info = os.stat(os.path.join(folder, "model.onnx"))
+        put(folder, 2)
+        os.utime(os.path.join(folder, "model.onnx"), ns=(info.st_atime_ns, info.st_mtime_ns))
+        wait_for("the new file to answer", lambda: answers_as(net, 2))
+        assert row(gateway, 1)["digest"] != before["digest"]
+
+
+def deleted_and_put_back():
+    repository = Repository()
+    folder = repository.publish(1)
+    with Net() as net, Gateway(net, repository) as gateway:
+        shutil.rmtree(folder)
+        wait_files(gateway, "gone")
+        assert answers_as(net, 1)
+        repository.publish(1, os.path.join(DIGITS, "2"))
+        wait_for("what was put back to answer", lambda: answers_as(net, 2))
+        shutil.rmtree(folder)
+        wait_files(gateway, "gone")
+        repository.publish(1, os.path.join(DIGITS, "2"))
+        wait_files(gateway, "same")
+        assert "version.touched model=digits version=1" in gateway.log()
+
+
+def touched_files_are_the_same():
+    repository = Repository()
+    folder = repository.publish(1)
+    with Net() as net, Gateway(net, repository) as gateway:
+        flips = gateway.status()["flips"]["count"]
+        os.chmod(os.path.join(folder, "model.onnx"), 0o444)
+        wait_for("the touch to be told", lambda: "version.touched" in gateway.log())
+        put(folder, 1)
+        wait_files(gateway, "same")
+        assert gateway.status()["flips"]["count"] == flips
+        assert answers_as(net, 1)
+
+
+def late_golden_rows():
+    """Those that miss do not end what serves; those that hold make another plan."""
+    repository = Repository()
+    folder = repository.publish(1)
+    with Net() as net, Gateway(net, repository) as gateway:
+        before = row(gateway, 1)
+        put(folder, 2, "golden.json")
+        now = wait_files(gateway, "differs")
+        assert "do not work" in now["error"] and "golden" in now["error"], now
+        assert now["state"] == "live" and now["disk_digest"] == "" and answers_as(net, 1)
+        assert gateway.verb("promote", "digits", "1", check=False)["code"] == "failed"
+        assert answers_as(net, 1)
+        rows = [row.tolist() for row in load_npy(os.path.join(DIGITS, "inputs.npy"))[:3]]
+        with open(os.path.join(folder, "golden.json"), "w") as file:
+            json.dump({"inputs": rows, "outputs": [one.tolist() for one in reference(1)[:3]]}, file)
+        wait_files(gateway, "same")
+        assert row(gateway, 1)["digest"] != before["digest"]
+        assert answers_as(net, 1)
+
+
+if __name__ == "__main__":
+    main(half_copies_heal, a_live_file_that_is_replaced_is_told_of,
+         a_live_file_that_is_replaced_soon_is_taken, deleted_and_put_back,
+         touched_files_are_the_same, late_golden_rows)
