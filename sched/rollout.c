@@ -495,8 +495,7 @@ static bool gathering(struct fg_step *step, const struct fg_set *set)
 	if (!step->rollout->gather_ns)
 		step->rollout->gather_ns = step->now_ns;
 	return step->now_ns <
-	       step->rollout->gather_ns +
-		       (step->rollout->flip.count ? FG_ROLLOUT_GATHER_NS : FG_ROLLOUT_FIRST_NS);
+	       step->rollout->gather_ns + (set->early ? FG_ROLLOUT_FIRST_NS : FG_ROLLOUT_GATHER_NS);
 }
 
 /* `back`: what was started is not wanted at all now. */

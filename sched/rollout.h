@@ -54,7 +54,7 @@ struct fg_store; /* sched/wanted.h: the versions on disk */
 					     */
 #define FG_ROLLOUT_MISSING_NS 3000000000ull /* ... and one whose versions are not there */
 #define FG_ROLLOUT_GATHER_NS  2000000000ull /* packed versions wait that long for others ... */
-#define FG_ROLLOUT_FIRST_NS   5000000000ull /* ... and before anything served that long */
+#define FG_ROLLOUT_FIRST_NS   5000000000ull /* ... and, before anything served, for the newest */
 #define FG_ROLLOUT_STOP_NS    1000000000ull /* stopping: a drain's bound */
 #define FG_ROLLOUT_TICK_NS    1000000000ull /* nothing going on: step again after that */
 #define FG_ROLLOUT_PACK_NS                                                                         \

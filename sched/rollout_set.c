@@ -187,6 +187,7 @@ static bool add_default(const struct fg_step *step, struct fg_set *set,
 		wait_for(step, set, model, wanted);
 	if (plan < 0)
 		return false;
+	set->early |= !step->rollout->flip.count && version != wanted;
 	entry = add(set, model->name, version, plan);
 	entry->is_default = 1;
 	add_labels(entry, fg_rules_find(fg_step_rules(step), model->name));
@@ -243,8 +244,8 @@ void fg_set_build(const struct fg_step *step, const struct fg_rollout_generation
 
 	memset(set, 0, offsetof(struct fg_set, entries));
 	fg_wanted_all(step->rollout, step->observed->store, fg_step_rules(step), &wanted);
-	set->soon = !step->rollout->flip.count && !live && newer_is_copied(step, &wanted);
-	set->waiting = set->soon;
+	set->early = !step->rollout->flip.count && !live && newer_is_copied(step, &wanted);
+	set->waiting = set->soon = set->early;
 	for (i = 0; i < wanted.count && wanted.items[i].is_default; i++) {
 		model = &step->rollout->models[wanted.items[i].model];
 		if (add_default(step, set, model, wanted.items[i].version))
@@ -274,7 +275,7 @@ static bool in_set(const struct fg_set *set, const struct fg_rollout_entry *entr
 
 void fg_set_keep_one_change(struct fg_set *set, const struct fg_rollout_generation *live)
 {
-	struct fg_set kept = {.waiting = set->waiting, .soon = set->soon};
+	struct fg_set kept = {.waiting = set->waiting, .soon = set->soon, .early = set->early};
 	const struct fg_rollout_entry *new = NULL, *now;
 	uint32_t i;
 

@@ -33,7 +33,9 @@ struct fg_set {
 	/* A wanted version is not packed yet, or at the first start not even complete; the set may
 	 * hold another instead. */
 	bool waiting;
-	bool soon; /* one of these may be any moment */
+	bool soon;  /* one of these may be any moment */
+	bool early; /* nothing has served yet, and it would be an older version, or without one that
+		     * is being copied */
 	struct fg_rollout_entry entries[FG_ROLLOUT_MAX_MODELS];
 };
 

@@ -117,7 +117,7 @@ static void *compile(size_t *size)
 	static struct writer model;
 	struct fg_graph parsed;
 	struct fg_error error;
-	void *bytes;
+	void *bytes = NULL;
 
 	model.length = 0;
 	put_model(&model, &graph, 13);

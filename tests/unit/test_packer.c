@@ -55,7 +55,9 @@ static int close_packer(void **state)
 
 static pid_t start(uint32_t plan)
 {
-	struct fg_orders_message order = {.verb = FG_ORDERS_PACK, .plan = plan, .version = 1};
+	struct fg_orders_message order = {.verb = FG_ORDERS_PACK,
+					  .plan = plan,
+					  .version = plan + 1};
 
 	strcpy(order.model, "digits");
 	strcpy(order.path, "/tmp");
