@@ -48,7 +48,7 @@ static void *compile_with(const struct fg_golden *golden)
 	static struct writer model;
 	struct fg_graph parsed;
 	size_t size;
-	void *bytes;
+	void *bytes = NULL;
 
 	put_output(&graph, "y", SCALAR);
 	model.length = 0;
@@ -103,7 +103,7 @@ static void expect(const void *bytes, const float ids[IDS], const char *text)
 
 static void onnx_counts_from_the_end(void **state)
 {
-	void *bytes;
+	void *bytes = NULL;
 
 	(void)state;
 	begin();
@@ -121,7 +121,7 @@ static void onnx_counts_from_the_end(void **state)
 
 static void others_do_not(void **state)
 {
-	void *bytes;
+	void *bytes = NULL;
 
 	(void)state;
 	begin();
@@ -137,7 +137,7 @@ static void others_do_not(void **state)
 static void computed_ids_are_traced(void **state)
 {
 	static const int64_t places[2] = {1, 0}, add[2] = {0, 20};
-	void *bytes;
+	void *bytes = NULL;
 
 	(void)state;
 	begin();
@@ -160,7 +160,7 @@ static void computed_ids_are_traced(void **state)
 
 static void unknown_categories_are_refused(void **state)
 {
-	void *bytes;
+	void *bytes = NULL;
 
 	(void)state;
 	for (int zeros = 0; zeros < 2; zeros++) {

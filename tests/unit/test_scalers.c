@@ -232,7 +232,7 @@ static void *compile(enum fg_weights weights, size_t *size)
 	const struct fg_compile_options options = {.weights = weights, .max_error = 1};
 	struct fg_graph parsed;
 	struct fg_error error;
-	void *bytes;
+	void *bytes = NULL;
 
 	model.length = 0;
 	put_model(&model, &graph, 13);
