@@ -248,7 +248,7 @@ static void negative_ids_are_refused(void **state)
 	struct fg_graph graph;
 	struct fg_plan plan;
 	float out[8];
-	void *bytes, *scratch;
+	void *bytes = NULL, *scratch;
 	char why[64];
 	size_t size;
 

@@ -98,7 +98,7 @@ void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout)
 	uint32_t i;
 	int code;
 
-	if (!live)
+	if (!live || !served->path[0])
 		return;
 	memset(&list, 0, sizeof(list));
 	for (i = 0; i < live->entry_count; i++)

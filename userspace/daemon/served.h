@@ -21,7 +21,7 @@ struct fg_served {
 /* Reads what the last one left. `folder` need not exist. */
 void fg_served_open(struct fg_served *served, const char *folder, const char *name);
 /* Keeps what the LIVE generation serves by default; models that served before, and do not yet
- * again, stay behind it. Cheap when nothing changes. */
+ * again, stay behind it. Cheap when nothing changes; nothing at all before it was opened. */
 void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout);
 
 #endif
