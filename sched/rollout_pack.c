@@ -205,9 +205,9 @@ static const struct fg_rollout_try *try_of(const struct fg_rollout *rollout,
 {
 	const struct fg_rollout_try *try = find_try(rollout, plan->model, plan->version);
 
-	return try && try->fingerprint == plan->fingerprint ?
-	try : NULL
-		;
+	if (!try || try->fingerprint != plan->fingerprint)
+		return NULL;
+	return try;
 }
 
 /* Who holds much memory has no more than that while something new waits (`hurry`). */
