@@ -16,6 +16,8 @@ from mlp import field, node, port, text
 
 ROW = digits_rows()[0]
 WIDEST = 1 << 20
+# What was 8 ms a row when a model was made may be 13 when it is packed, on a CPU that others share.
+LENIENT = ("--max-row", "500ms")
 
 
 def shape(name, dims):
@@ -137,7 +139,7 @@ def quick_times(client, count):
 def a_slow_model_queues_behind_itself(mode):
     """8 ms a row, saturated with requests of 64 rows: half a second each."""
     def test():
-        with Net() as net, Gateway(net, with_slow(8), mode=mode) as gateway, \
+        with Net() as net, Gateway(net, with_slow(8), *LENIENT, mode=mode) as gateway, \
                 Client(net) as quick, Client(net) as one, Client(net) as other:
             before = one_worker(gateway)
             floods = [Flood(one, 16, 64), Flood(other, 140, 1)]
@@ -158,7 +160,7 @@ def a_slow_model_queues_behind_itself(mode):
 
 def long_requests_do_not_look_hung():
     """102 ms a row: as many rows as a second has room for, and no worker is killed."""
-    with Net() as net, Gateway(net, with_slow(102), "--max-row", "500ms") as gateway, \
+    with Net() as net, Gateway(net, with_slow(102), *LENIENT) as gateway, \
             Client(net) as client:
         before = one_worker(gateway)
         reply = client.ask(ask_slow(64, 1), 10)
@@ -174,7 +176,7 @@ def long_requests_do_not_look_hung():
 
 
 def late_ones_are_refused_early():
-    with Net() as net, Gateway(net, with_slow(8)) as gateway, Client(net) as client:
+    with Net() as net, Gateway(net, with_slow(8), *LENIENT) as gateway, Client(net) as client:
         gateway.wait_live(1, "slow")
         for number in range(1, 3):
             client.send(ask_slow(50, number))
@@ -190,7 +192,7 @@ def late_ones_are_refused_early():
 def what_waits_survives_a_cutover():
     """Requests that wait when their generation is drained and ended are answered."""
     repository = with_slow(8)
-    with Net() as net, Gateway(net, repository, "--flow-idle", "200ms", "--drain-deadline",
+    with Net() as net, Gateway(net, repository, *LENIENT, "--flow-idle", "200ms", "--drain-deadline",
                                "500ms", "--keep", "60s") as gateway, Client(net) as client:
         gateway.wait_live(1, "slow")
         repository.publish(2)
@@ -206,7 +208,8 @@ def what_waits_survives_a_cutover():
 def over_tcp_too():
     """A slow and a quick request in one write on one connection: the quick one comes first, also
     when the client has shut down its sending side."""
-    with Net() as net, Gateway(net, with_slow(8), "--listen-tcp", f"{SERVER4}:{PORT}") as gateway:
+    with Net() as net, Gateway(net, with_slow(8), *LENIENT, "--listen-tcp",
+                                f"{SERVER4}:{PORT}") as gateway:
         gateway.wait_live(1, "slow")
         with net.inside(net.cl):
             stream = socket.create_connection((SERVER4, PORT), 5)
