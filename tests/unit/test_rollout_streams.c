@@ -11,7 +11,7 @@
 #ifdef __SANITIZE_ADDRESS__
 #define STREAMS 4000
 #else
-#define STREAMS 100000
+#define STREAMS 50000
 #endif
 #define CALM_MS	   900000
 #define CALM_STEPS 4000
