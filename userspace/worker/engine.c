@@ -257,15 +257,19 @@ static bool resolve(struct fg_engine *engine, struct fg_engine_pending *pending)
 	return true;
 }
 
-/* What a reply to this request may hold: room where it stands, and no more than its sender has
- * proven that it wants. */
+/* The longest reply that has room where its request stands. */
+static uint32_t capacity_of(const struct fg_message *message)
+{
+	return message->capacity < FG_WIRE_MAX_DATAGRAM ? message->capacity : FG_WIRE_MAX_DATAGRAM;
+}
+
+/* The same, and no longer than its sender has proven that it wants. */
 static uint32_t room_of(const struct fg_message *message)
 {
-	uint32_t room =
-		message->capacity < FG_WIRE_MAX_DATAGRAM ? message->capacity : FG_WIRE_MAX_DATAGRAM;
+	uint32_t capacity = capacity_of(message);
 	uint32_t allowed = message->length + FG_WIRE_AMPLIFICATION;
 
-	return message->proven || room < allowed ? room : allowed;
+	return message->proven || capacity < allowed ? capacity : allowed;
 }
 
 /* Rare, and short beside a batch: so it needs no place in the schedule. */
@@ -299,8 +303,7 @@ static bool fits(struct fg_engine *engine, const struct fg_engine_pending *pendi
 	const struct fg_message *message = pending->message;
 	const struct fg_plan *plan = &engine->models[pending->entry].plan;
 	uint32_t max_rows = engine->costs[pending->entry].max_rows;
-	uint32_t room =
-		message->capacity < FG_WIRE_MAX_DATAGRAM ? message->capacity : FG_WIRE_MAX_DATAGRAM;
+	uint32_t room = capacity_of(message);
 	uint32_t length;
 
 	if (header->cols != plan->in_cols) {
@@ -322,7 +325,7 @@ static bool fits(struct fg_engine *engine, const struct fg_engine_pending *pendi
 		       "reply of %u bytes, room for %u: send fewer rows", length, room);
 		return false;
 	}
-	if (!message->proven && length > message->length + FG_WIRE_AMPLIFICATION) {
+	if (length > room_of(message)) {
 		refuse(engine, pending, FG_STATUS_REPLY_TOO_LONG, "pad the request to %u bytes",
 		       length - FG_WIRE_AMPLIFICATION);
 		return false;
