@@ -148,7 +148,7 @@ void fg_step_cut_over(struct fg_step *step, struct fg_rollout_generation *next)
  * When nothing changed but names, it was the machine: next time is later.
  */
 static void blame(struct fg_step *step, const struct fg_rollout_generation *generation,
-		  const char *error)
+		  const char *error, bool passing)
 {
 	const struct fg_rollout_entry *fault;
 	uint32_t changes =
@@ -159,11 +159,11 @@ static void blame(struct fg_step *step, const struct fg_rollout_generation *gene
 	else if (step->rollout->trial.active &&
 		 generation->since_ns >= step->rollout->trial.since_ns)
 		fg_rollout_refuse(step->rollout, error);
-	if (fg_canary_active(&step->rollout->canary))
+	if (fg_canary_active(&step->rollout->canary) && !passing)
 		fg_canary_end(step->rollout, FG_CANARY_FAILED, error, step->now_ns);
 	if (changes == 1)
 		fg_wanted_fail(step->rollout, fault->model, fault->version,
-			       fg_step_files(step, fault->plan), error);
+			       fg_step_files(step, fault->plan), error, passing ? step->now_ns : 0);
 	else if (changes)
 		step->rollout->solo = 1;
 	else
@@ -171,12 +171,12 @@ static void blame(struct fg_step *step, const struct fg_rollout_generation *gene
 }
 
 static void abandon(struct fg_step *step, struct fg_rollout_generation *generation,
-		    const char *error)
+		    const char *error, bool passing)
 {
 	const struct fg_shadow *shadow = &step->rollout->shadow;
 
 	if (!generation->shadow)
-		blame(step, generation, error);
+		blame(step, generation, error, passing);
 	else if (fg_rollout_version(generation, shadow->model, shadow->version))
 		fg_shadow_end(step->rollout, shadow->model, error);
 	fg_step_enter(step, generation, FG_GENERATION_RETIRING);
@@ -193,14 +193,14 @@ static void check_starting(struct fg_step *step, struct fg_rollout_generation *g
 		     slot->deaths != generation->health[w].deaths) ||
 		    (fg_rollout_alive(generation, w, step->observed) &&
 		     slot->phase == FG_WORK_FAILED)) {
-			abandon(step, generation, slot->error);
+			abandon(step, generation, slot->error, slot->passing);
 			return;
 		}
 	}
 	/* Ready, it may wait for something else: a reload, an operator. */
 	if (step->now_ns >= generation->since_ns + FG_ROLLOUT_START_NS &&
 	    !fg_rollout_all_ready(generation, step->observed, step->now_ns))
-		abandon(step, generation, "its workers were not ready after 60 s");
+		abandon(step, generation, "its workers were not ready after 60 s", false);
 }
 
 static void check_all_starting(struct fg_step *step)
@@ -272,6 +272,18 @@ bool fg_step_dies(const struct fg_rollout_generation *generation)
 	return false;
 }
 
+/* Those that die do so for what may pass: workers that were killed or could not be started. */
+bool fg_step_passes(const struct fg_step *step, const struct fg_rollout_generation *generation)
+{
+	uint32_t w;
+
+	for (w = 0; w < generation->worker_count; w++)
+		if (generation->health[w].backoff_ns >= FG_ROLLOUT_LOOP_NS &&
+		    !step->observed->slots[generation->slots[w]].passing)
+			return false;
+	return true;
+}
+
 /* The one that was live last and could serve at once. A canary that was ended was never live. */
 static struct fg_rollout_generation *last_good(struct fg_step *step)
 {
@@ -297,6 +309,7 @@ static struct fg_rollout_generation *last_good(struct fg_step *step)
 static void flip_out(struct fg_step *step)
 {
 	struct fg_rollout_generation *live = fg_step_find(step, FG_GENERATION_LIVE);
+	const char *why = "its workers died again and again";
 	struct fg_rollout_generation *good;
 	const struct fg_rollout_entry *entry;
 	struct fg_rollout_model *model;
@@ -318,8 +331,8 @@ static void flip_out(struct fg_step *step)
 		if (!model || fg_set_holds(good, entry))
 			continue;
 		fg_wanted_fail(step->rollout, entry->model, entry->version,
-			       fg_step_files(step, entry->plan),
-			       "its workers died again and again");
+			       fg_step_files(step, entry->plan), why,
+			       fg_step_passes(step, live) ? step->now_ns : 0);
 		if (model->previous == entry->version)
 			model->previous = 0;
 	}
@@ -463,6 +476,8 @@ void fg_step_begin(struct fg_step *step, const struct fg_set *set, bool shadow)
 	uint32_t w, workers = shadow ? 1 : step->config->worker_count;
 	uint16_t slots[FG_ROLLOUT_MAX_WORKERS];
 
+	if (!shadow && step->now_ns < step->rollout->retry_ns)
+		return;
 	step->blocked = fg_step_lacks_memory(step);
 	if (step->blocked)
 		return; /* it waits for memory that comes free */
@@ -544,7 +559,7 @@ static void choose(struct fg_step *step)
 			fg_step_enter(step, starting, FG_GENERATION_RETIRING);
 		fg_step_cut_over(step, held);
 		fg_step_trial_accepted(step);
-	} else if (!gathering(step, &set) && step->now_ns >= step->rollout->retry_ns) {
+	} else if (!gathering(step, &set)) {
 		fg_step_begin(step, &set, false);
 	}
 }
@@ -557,6 +572,7 @@ void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observe
 	uint32_t i;
 
 	fg_wanted_sync(rollout, observed->store);
+	fg_wanted_retry(rollout, now_ns);
 	fg_step_compare(&step);
 	fg_step_plans(&step);
 	check_all_starting(&step);

@@ -50,13 +50,15 @@ struct fg_store; /* sched/wanted.h: the versions on disk */
 #define FG_ROLLOUT_BACKOFF_MAX_NS 5000000000ull	 /* ... up to this */
 #define FG_ROLLOUT_LOOP_NS	  400000000ull	 /* backed off that long: dies in a loop */
 #define FG_ROLLOUT_TRIAL_NS                                                                        \
-	120000000000ull			    /* a reload, canary, shadow not ready by then failed   \
-					     */
-#define FG_ROLLOUT_MISSING_NS 3000000000ull /* ... and one whose versions are not there */
-#define FG_ROLLOUT_GATHER_NS  2000000000ull /* packed versions wait that long for others ... */
-#define FG_ROLLOUT_FIRST_NS   5000000000ull /* ... and, before anything served, for the newest */
-#define FG_ROLLOUT_STOP_NS    1000000000ull /* stopping: a drain's bound */
-#define FG_ROLLOUT_TICK_NS    1000000000ull /* nothing going on: step again after that */
+	120000000000ull			      /* a reload, canary, shadow not ready by then failed \
+					       */
+#define FG_ROLLOUT_MISSING_NS	3000000000ull /* ... and one whose versions are not there */
+#define FG_ROLLOUT_GATHER_NS	2000000000ull /* packed versions wait that long for others ... */
+#define FG_ROLLOUT_FIRST_NS	5000000000ull /* ... and, before anything served, for the newest */
+#define FG_ROLLOUT_STOP_NS	1000000000ull /* stopping: a drain's bound */
+#define FG_ROLLOUT_AGAIN_NS	1000000000ull /* what failed and may pass: the first pause ... */
+#define FG_ROLLOUT_AGAIN_MAX_NS 60000000000ull /* ... and the longest; each doubles */
+#define FG_ROLLOUT_TICK_NS	1000000000ull  /* nothing going on: step again after that */
 #define FG_ROLLOUT_PACK_NS                                                                         \
 	2000000000ull /* then a packer gives way to versions that wait; four                       \
 		       * times as much at the next try, and so on */
@@ -144,6 +146,9 @@ struct fg_rollout_contents {
 struct fg_rollout_failure {
 	uint64_t version;
 	uint64_t fingerprint; /* of the files that failed */
+	uint64_t retry_ns;    /* passing: not tried again before; 0: it is being tried */
+	uint32_t passing;     /* 1: the files need not be at fault */
+	uint32_t tries;	      /* passing: how often it failed */
 	char error[FG_ROLLOUT_ERROR_BYTES];
 };
 
@@ -255,6 +260,7 @@ struct fg_rollout_slot {
 	uint32_t connections;		    /* TCP, open now */
 	uint32_t watch;			    /* epoch of the watch it is told; 0: none */
 	uint32_t attachment;		    /* whose sockets its worker has; 0: none */
+	bool passing;			    /* that may pass, and is no fault of its plans */
 	const char *error;		    /* why it failed or how it ended; may be "" */
 };
 
@@ -269,6 +275,7 @@ struct fg_rollout_plan {
 	uint64_t bytes;	       /* READY: of the plan */
 	uint64_t memory_bytes; /* that its packer may use, or might; 0: any */
 	bool lacked;	       /* FAILED: that was too little, or the kernel had none left */
+	bool passing;	       /* FAILED: what stood in the way may pass */
 	const char *error;
 };
 

@@ -18,10 +18,12 @@ static const char *hopeless(const struct fg_step *step, const char *model, uint6
 		fg_store_version(step->observed->store, model, version);
 	const struct fg_rollout_failure *failure = NULL;
 
-	if (step->now_ns >= since_ns + FG_ROLLOUT_TRIAL_NS)
-		return "it was not ready after 120 s";
 	if (record)
 		failure = fg_wanted_failure(record, version, found ? found->fingerprint : 0);
+	if (step->now_ns >= since_ns + FG_ROLLOUT_TRIAL_NS)
+		return failure ? failure->error : "it was not ready after 120 s";
+	if (failure && failure->passing)
+		return NULL;
 	if (fg_wanted_held(step->rollout, model, version) >= 0 && !(failure && found))
 		return NULL;
 	if (failure)
@@ -155,7 +157,8 @@ static void fail_version(struct fg_step *step, const struct fg_rollout_generatio
 
 	if (!live || !fg_rollout_version(live, canary->model, canary->version))
 		fg_wanted_fail(step->rollout, canary->model, canary->version,
-			       fg_step_files(step, entry->plan), why);
+			       fg_step_files(step, entry->plan), why,
+			       fg_step_passes(step, generation) ? step->now_ns : 0);
 }
 
 static void break_canary(struct fg_step *step, struct fg_rollout_generation *generation,

@@ -45,7 +45,7 @@ void fg_step_memory(struct fg_step *step)
 	snprintf(what, sizeof(what), "its plan takes %llu",
 		 (unsigned long long)step->observed->plans[plan].bytes >> 20);
 	fg_step_fail_plan(step, (uint32_t)plan,
-			  fg_budget_explain(&budget, what, text, sizeof(text)));
+			  fg_budget_explain(&budget, what, text, sizeof(text)), false);
 }
 
 /* Packers use of what is left; one that runs long gives way (rollout_pack.c). Also where nothing
@@ -86,6 +86,6 @@ bool fg_step_feeds(struct fg_step *step, uint32_t plan)
 	}
 	snprintf(what, sizeof(what), "to pack it takes more than %llu",
 		 (unsigned long long)seen->memory_bytes >> 20);
-	fg_step_fail_plan(step, plan, fg_budget_explain(&budget, what, text, sizeof(text)));
+	fg_step_fail_plan(step, plan, fg_budget_explain(&budget, what, text, sizeof(text)), false);
 	return true;
 }

@@ -145,9 +145,12 @@ static void add(struct choice *choice, const char *model, uint64_t wanted)
 	*candidate = (struct candidate){.model = model, .version = version};
 	candidate->served =
 		(live && fg_rollout_entry(live, model)) || served_version(choice->observed, model);
+	candidate->tries =
+		fg_wanted_tries(fg_wanted_model((struct fg_rollout *)choice->rollout, model),
+				wanted);
 	try = find_try(choice->rollout, model, wanted);
 	if (try && try->fingerprint == version->fingerprint) {
-		candidate->tries = try->count;
+		candidate->tries += try->count;
 		candidate->hunger = try->hunger;
 		candidate->at_ns = try->at_ns;
 	}
@@ -376,7 +379,7 @@ static void refuse(struct fg_step *step, const struct fg_pack *pack)
 	fg_budget_explain(&budget, "to pack it takes 64 or more", text, sizeof(text));
 	fg_step_trial_failed(step, pack->model, pack->version->version, text);
 	fg_wanted_fail(step->rollout, pack->model, pack->version->version,
-		       pack->version->fingerprint, text);
+		       pack->version->fingerprint, text, 0);
 }
 
 void fg_step_packers(struct fg_step *step)

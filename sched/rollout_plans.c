@@ -69,6 +69,7 @@ static bool comparable(const struct fg_rollout *rollout, const char *model, uint
 	       (!canary->step_ns && canary->version == version && !strcmp(canary->model, model));
 }
 
+/* Also for what may pass: until it is tried again. */
 static bool has_failed(const struct fg_rollout *rollout, const char *model,
 		       const struct fg_store_version *version)
 {
@@ -183,6 +184,8 @@ static void compare(struct fg_step *step, uint32_t plan)
 	const struct fg_rollout_plan *seen = &step->observed->plans[plan];
 	const struct fg_store_version *found =
 		fg_store_version(step->observed->store, seen->model, seen->version);
+	const struct fg_rollout_model *model = fg_wanted_model(step->rollout, seen->model);
+	bool waits = model && fg_wanted_waits(model, seen->version);
 	int other;
 
 	if (!comparable(step->rollout, seen->model, seen->version))
@@ -194,8 +197,9 @@ static void compare(struct fg_step *step, uint32_t plan)
 	other = find_ready(step->rollout, step->observed, seen->model, found);
 	if (found->fingerprint != contents->files &&
 	    has_failed(step->rollout, seen->model, found)) {
-		contents->other = found->fingerprint;
-		contents->other_digest = contents->take = contents->asked = 0;
+		contents->other_digest = contents->take = 0;
+		contents->other = waits ? 0 : found->fingerprint;
+		contents->asked &= waits;
 	} else if (found->fingerprint != contents->files && other >= 0) {
 		judge(step, plan, (uint32_t)other);
 	}
@@ -246,12 +250,13 @@ static bool waits_for_look(const struct fg_step *step, uint32_t plan)
 	       step->observed->store->looked_ns < seen->ready_ns;
 }
 
-void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error)
+void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error, bool passing)
 {
 	const struct fg_rollout_plan *seen = &step->observed->plans[plan];
 
 	fg_step_trial_failed(step, seen->model, seen->version, error);
-	fg_wanted_fail(step->rollout, seen->model, seen->version, seen->fingerprint, error);
+	fg_wanted_fail(step->rollout, seen->model, seen->version, seen->fingerprint, error,
+		       passing ? step->now_ns : 0);
 	step->rollout->dropping |= 1ull << plan;
 }
 
@@ -274,7 +279,7 @@ void fg_step_plans(struct fg_step *step)
 			continue;
 		if (plan->phase == FG_PLAN_FAILED) {
 			if (!fg_step_feeds(step, i))
-				fg_step_fail_plan(step, i, plan->error);
+				fg_step_fail_plan(step, i, plan->error, plan->passing);
 			continue;
 		}
 		if (!listed)

@@ -80,6 +80,8 @@ void fg_step_begin(struct fg_step *step, const struct fg_set *set, bool shadow);
 void fg_step_cut_over(struct fg_step *step, struct fg_rollout_generation *next);
 /* Its workers die as soon as they are started. */
 bool fg_step_dies(const struct fg_rollout_generation *generation);
+/* Of one that does: for what may pass, which is no fault of its plans. */
+bool fg_step_passes(const struct fg_step *step, const struct fg_rollout_generation *generation);
 /* The oldest KEPT generation ends, unless one is RETIRING already. Returns whether slots, a record
  * and memory come free soon, without a word from anybody. */
 bool fg_step_make_room(struct fg_step *step);
@@ -115,8 +117,8 @@ void fg_pack_note(struct fg_step *step, const char *model, uint64_t version, uin
 void fg_step_compare(struct fg_step *step);
 /* Notes failures, and which plans are on their way to FREE. */
 void fg_step_plans(struct fg_step *step);
-/* A plan that is not to serve: its version has failed. */
-void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error);
+/* A plan that is not to serve: its version has failed, perhaps for what may pass. */
+void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error, bool passing);
 /* Fingerprint of the last files that made this plan. */
 uint64_t fg_step_files(const struct fg_step *step, uint32_t plan);
 

@@ -57,25 +57,6 @@ static bool any_complete(const struct fg_store_model *model)
 	return false;
 }
 
-/* Failures of files that are gone or changed: they say nothing about what is there now. A model
- * without any version is a store that is away for a moment. */
-static void prune_failures(struct fg_rollout_model *model, const struct fg_store *store)
-{
-	const struct fg_store_model *shown = fg_store_find(store, model->name);
-	const struct fg_store_version *found;
-	uint32_t i;
-
-	if (!shown || !shown->count)
-		return;
-	for (i = 0; i < FG_ROLLOUT_MAX_FAILURES; i++) {
-		if (!model->failures[i].version)
-			continue;
-		found = fg_store_version(store, model->name, model->failures[i].version);
-		if (!found || found->fingerprint != model->failures[i].fingerprint)
-			memset(&model->failures[i], 0, sizeof(model->failures[i]));
-	}
-}
-
 void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store)
 {
 	const struct fg_store_model *found;
@@ -87,7 +68,7 @@ void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store)
 		if (!record->name[0])
 			continue;
 		if (!rollout->trial.active) /* the store is that of the rules on trial */
-			prune_failures(record, store);
+			fg_wanted_prune(record, store);
 		found = fg_store_find(store, record->name);
 		if (!(found && found->count) && !in_generation(rollout, record->name))
 			memset(record, 0, sizeof(*record));
@@ -165,18 +146,6 @@ static uint64_t live_version(const struct fg_rollout *rollout, const char *model
 	return entry ? entry->version : 0;
 }
 
-const struct fg_rollout_failure *fg_wanted_failure(const struct fg_rollout_model *model,
-						   uint64_t version, uint64_t fingerprint)
-{
-	uint32_t i;
-
-	for (i = 0; i < FG_ROLLOUT_MAX_FAILURES; i++)
-		if (version && model->failures[i].version == version &&
-		    (!fingerprint || model->failures[i].fingerprint == fingerprint))
-			return &model->failures[i];
-	return NULL;
-}
-
 /* On disk, or held by workers that serve or served it; and not known to fail: also where others
  * still hold it, or it would be started from there again and again. What other files than those
  * that are held do is no matter. */
@@ -193,19 +162,6 @@ static bool offered(const struct fg_rollout *rollout, const struct fg_store *sto
 		return true;
 	found = fg_store_version(store, model->name, version);
 	return found && found->complete;
-}
-
-/* When the list of failures is full, versions below all of them are not tried: they may be ones
- * that it has forgotten, and trying those again and again would never end. */
-static uint64_t failure_floor(const struct fg_rollout_model *model)
-{
-	uint64_t lowest = UINT64_MAX;
-	uint32_t i;
-
-	for (i = 0; i < FG_ROLLOUT_MAX_FAILURES; i++)
-		if (model->failures[i].version < lowest)
-			lowest = model->failures[i].version;
-	return lowest;
 }
 
 bool fg_wanted_named(const struct fg_rules_model *rule, uint64_t version)
@@ -225,7 +181,7 @@ static uint64_t newest(const struct fg_rollout *rollout, const struct fg_store *
 		       uint64_t above)
 {
 	const struct fg_store_model *found = fg_store_find(store, model->name);
-	uint64_t best = live_version(rollout, model->name), floor = failure_floor(model);
+	uint64_t best = live_version(rollout, model->name), floor = fg_wanted_floor(model);
 	uint32_t i;
 
 	if (best <= above || !fg_wanted_named(rule, best))
@@ -273,6 +229,8 @@ uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_sto
 		return 0;
 	if (canary_decides(rollout, store, model, &version))
 		return version;
+	if (live && model->chosen && fg_wanted_waits(model, model->chosen))
+		return live; /* the choice stands; meanwhile nothing else is chosen for it */
 	chosen = model->chosen && fg_wanted_named(rule, model->chosen) &&
 		 offered(rollout, store, model, model->chosen);
 	if (is_manual(rollout, rule))
@@ -337,7 +295,7 @@ static bool loadable(const struct lister *lister, const struct fg_rollout_model 
 		     uint64_t version)
 {
 	return offered(lister->rollout, lister->store, model, version) &&
-	       (version > failure_floor(model) ||
+	       (version > fg_wanted_floor(model) ||
 		fg_wanted_holder(lister->rollout, model->name, version));
 }
 
@@ -434,51 +392,6 @@ bool fg_wanted_stopgap(const struct fg_rollout *rollout, const struct fg_store *
 	       offered(rollout, store, model, version);
 }
 
-static void forget_failure(struct fg_rollout_model *model, uint64_t version)
-{
-	uint32_t i;
-
-	for (i = 0; i < FG_ROLLOUT_MAX_FAILURES; i++)
-		if (model->failures[i].version == version)
-			memset(&model->failures[i], 0, sizeof(model->failures[i]));
-}
-
-void fg_wanted_fail(struct fg_rollout *rollout, const char *model, uint64_t version,
-		    uint64_t fingerprint, const char *error)
-{
-	struct fg_rollout_model *record = fg_wanted_model(rollout, model);
-	struct fg_rollout_failure *slot;
-	size_t length = strlen(error);
-	uint32_t i;
-
-	if (!record)
-		return;
-	forget_failure(record, version);
-	/* A free one has version 0, so the lowest is free or the one that matters least. */
-	slot = &record->failures[0];
-	for (i = 1; i < FG_ROLLOUT_MAX_FAILURES; i++)
-		if (record->failures[i].version < slot->version)
-			slot = &record->failures[i];
-	memset(slot, 0, sizeof(*slot));
-	slot->version = version;
-	slot->fingerprint = fingerprint;
-	if (length >= sizeof(slot->error))
-		length = sizeof(slot->error) - 1;
-	memcpy(slot->error, error, length);
-	if (record->chosen == version && live_version(rollout, model) != version) {
-		record->chosen = live_version(rollout, model);
-		record->rolled_back = 0;
-	}
-}
-
-void fg_wanted_forget(struct fg_rollout *rollout, const char *model, uint64_t version)
-{
-	struct fg_rollout_model *record = fg_wanted_model(rollout, model);
-
-	if (record)
-		forget_failure(record, version);
-}
-
 bool fg_wanted_exists(const struct fg_rollout *rollout, const struct fg_store *store,
 		      const char *model, uint64_t version)
 {
@@ -519,7 +432,7 @@ int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store,
 	if (fg_canary_active(&rollout->canary) || rollout->trial.active)
 		return -EBUSY;
 	raise_seen(rollout, store, rules, record, version);
-	forget_failure(record, version);
+	fg_wanted_forget(rollout, model, version);
 	fg_wanted_ask(rollout, store, model, version);
 	record->chosen = version;
 	record->rolled_back = 0;
@@ -562,7 +475,7 @@ int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
 		return -ESTALE;
 	make_way(rollout, model);
 	raise_seen(rollout, store, rules, record, target);
-	forget_failure(record, target);
+	fg_wanted_forget(rollout, model, target);
 	held = fg_wanted_held(rollout, model, target);
 	if (held >= 0)
 		rollout->contents[held].take = rollout->contents[held].asked = 0;
@@ -596,6 +509,8 @@ void fg_wanted_cutover(struct fg_rollout *rollout, const struct fg_rollout_gener
 		entry = &next->entries[i];
 		record = fg_wanted_model(rollout, entry->model);
 		old = last ? fg_rollout_entry(last, entry->model) : NULL;
+		if (record && !fg_wanted_failure(record, entry->version, 0))
+			fg_wanted_forget(rollout, entry->model, entry->version); /* it passed */
 		if (!record || !entry->is_default)
 			continue;
 		if (fg_rules_manual(rules, entry->model) && !record->chosen)

@@ -103,21 +103,37 @@ bool fg_wanted_asked(const struct fg_rollout *rollout, const char *model, uint64
 void fg_wanted_ask(struct fg_rollout *rollout, const struct fg_store *store, const char *model,
 		   uint64_t version);
 
+/* ---- wanted_failures.c ---- */
+
 /* Remembers that the version failed with these files. What holds the version, made of other files,
- * goes on; else an operator's choice of it is taken back. */
+ * goes on; else an operator's choice of it is taken back. passing_ns: the time, where what stood in
+ * the way may pass (a file that could not be read, an address that was away, memory): then the
+ * choice stands, and the version is tried again after a pause that doubles each time; 0: the files
+ * are at fault, and it is not tried before they change. */
 void fg_wanted_fail(struct fg_rollout *rollout, const char *model, uint64_t version,
-		    uint64_t fingerprint, const char *error);
-/* The failure of a version, NULL when it has none. Of files that changed since, it does not count:
- * pass the present fingerprint, or 0 for any. */
+		    uint64_t fingerprint, const char *error, uint64_t passing_ns);
+/* The failure of a version, NULL when it has none, or is being tried again. Of files that changed
+ * since, it does not count: pass the present fingerprint, or 0 for any. */
 const struct fg_rollout_failure *fg_wanted_failure(const struct fg_rollout_model *model,
 						   uint64_t version, uint64_t fingerprint);
+/* It failed, and will be tried again by itself. */
+bool fg_wanted_waits(const struct fg_rollout_model *model, uint64_t version);
+/* How often it was tried and failed for what may pass; also while it is being tried. */
+uint32_t fg_wanted_tries(const struct fg_rollout_model *model, uint64_t version);
+/* Begins the tries that are due. */
+void fg_wanted_retry(struct fg_rollout *rollout, uint64_t now_ns);
+/* Forgets failures of files that are gone or changed. */
+void fg_wanted_prune(struct fg_rollout_model *model, const struct fg_store *store);
+/* Versions below are not tried. */
+uint64_t fg_wanted_floor(const struct fg_rollout_model *model);
+/* It is to be tried once more. */
+void fg_wanted_forget(struct fg_rollout *rollout, const char *model, uint64_t version);
+
+/* ---- wanted.c ---- */
 
 /* Complete on disk, or held: an operator may ask for it. */
 bool fg_wanted_exists(const struct fg_rollout *rollout, const struct fg_store *store,
 		      const char *model, uint64_t version);
-
-/* It is to be tried once more. */
-void fg_wanted_forget(struct fg_rollout *rollout, const char *model, uint64_t version);
 
 /*
  * The operator's choice of a version, as its files are on disk: where those of a version that is

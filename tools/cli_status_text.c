@@ -302,8 +302,12 @@ static void add_version(struct fg_cli_table *table, const json_t *model, const j
 		fg_cli_table_add(table, FG_CLI_DIM, "-");
 		fg_cli_table_add(table, FG_CLI_DIM, "-");
 	}
-	fg_cli_table_add(table, FG_CLI_RED, "%s",
-			 fg_cli_printable(error, sizeof(error), fg_cli_text_of(version, "error")));
+	fg_cli_printable(error, sizeof(error), fg_cli_text_of(version, "error"));
+	if (json_is_number(json_object_get(version, "retry_s")))
+		fg_cli_table_add(table, FG_CLI_YELLOW, "%s; tried again in %s", error,
+				 fg_cli_duration(text, fg_cli_number_of(version, "retry_s")));
+	else
+		fg_cli_table_add(table, FG_CLI_RED, "%s", error);
 }
 
 static void print_models(const json_t *reply, FILE *out)

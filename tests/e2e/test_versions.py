@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Files of a version that change under its number: what serves and what lies on disk agree, or status
-and log say that they do not."""
+and log say that they do not. And what fails through no fault of the files is tried again."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import signal
 import time
 
 import mlp
-from harness import (DIGITS, Client, Gateway, Net, Repository, close_to, digits_rows, load_npy, main, program,
+from harness import (DIGITS, SERVER4, Client, Gateway, Net, Repository, close_to, digits_rows, load_npy, main, program,
                      reference, request, run, wait_for)
 
 ROW = digits_rows()[0]
@@ -165,7 +165,75 @@ def late_golden_rows():
         assert answers_as(net, 1)
 
 
+def wait_retry(gateway, version, model="digits"):
+    """Until the version has failed for what may pass."""
+    return wait_for("a failure that may pass", lambda: [
+        found for found in [row(gateway, version, model)]
+        if found and found["state"] == "failed" and found["retry_s"] is not None])[0]
+
+
+def unreadable_files_are_taken_when_they_can_be_read():
+    """The message says chmod; doing so is noticed."""
+    repository = Repository()
+    repository.publish(1)
+    with Net() as net, Gateway(net, repository) as gateway:
+        folder = os.path.join(repository.path, "digits", "2")
+        shutil.copytree(os.path.join(DIGITS, "2"), folder + ".tmp")
+        os.chmod(folder + ".tmp", 0o755)
+        os.chmod(os.path.join(folder + ".tmp", "model.onnx"), 0o600)
+        os.rename(folder + ".tmp", folder)
+        failed = wait_retry(gateway, 2)
+        assert "chmod" in failed["error"] and failed["tries"] >= 1, failed
+        text = run(program("flipgate"), "status", "--socket", gateway.socket).stdout
+        assert "tried again in" in text, text
+        wait_for("some more tries", lambda: (row(gateway, 2)["tries"] or 0) >= 3, 20)
+        assert gateway.log().count("version.failed") == 1
+        os.chmod(os.path.join(folder, "model.onnx"), 0o644)
+        gateway.wait_live(2, timeout_s=2.5)
+        assert row(gateway, 2)["error"] == ""
+
+
+def an_address_that_was_away():
+    repository = Repository()
+    repository.publish(1)
+    with Net() as net, Gateway(net, repository, mode="sockets") as gateway:
+        run("ip", "-n", net.gw, "addr", "del", f"{SERVER4}/24", "dev", "gw0")
+        repository.publish(2)
+        time.sleep(1.5)
+        run("ip", "-n", net.gw, "addr", "add", f"{SERVER4}/24", "dev", "gw0")
+        gateway.wait_live(2, timeout_s=10)
+        with Client(net) as client:
+            assert wait_for("an answer", lambda: client.ask(request(ROW), 0.3)).version == 2
+
+
+def packers_of(gateway):
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                ended, fields = file.read().split("(", 1)[1].rsplit(")", 1)
+            if ended == "flipgate-pack" and int(fields.split()[1]) == gateway.process.pid:
+                yield int(name)
+        except (OSError, IndexError):
+            continue
+
+
+def a_packer_that_was_killed():
+    """For memory, or by somebody: the version is packed once more."""
+    repository = Repository()
+    repository.publish(1)
+    large = mlp.onnx((2000, 4000, 10), SEED)
+    with Net() as net, Gateway(net, repository) as gateway:
+        repository.write(1, {"model.onnx": large}, model="large")
+        pid = wait_for("a packer", lambda: list(packers_of(gateway)), every_s=0.002)[0]
+        os.kill(pid, signal.SIGKILL)
+        failed = wait_retry(gateway, 1, "large")
+        assert "killed" in failed["error"], failed
+        gateway.wait_live(1, model="large", timeout_s=30)
+
+
 if __name__ == "__main__":
     main(half_copies_heal, a_live_file_that_is_replaced_is_told_of,
          a_live_file_that_is_replaced_soon_is_taken, deleted_and_put_back,
-         touched_files_are_the_same, late_golden_rows)
+         touched_files_are_the_same, late_golden_rows,
+         unreadable_files_are_taken_when_they_can_be_read, an_address_that_was_away,
+         a_packer_that_was_killed)

@@ -370,7 +370,8 @@ static inline bool world_same_model(const struct fg_rollout_model *a,
 {
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_FAILURES; i++)
 		if (a->failures[i].version != b->failures[i].version ||
-		    a->failures[i].fingerprint != b->failures[i].fingerprint)
+		    a->failures[i].fingerprint != b->failures[i].fingerprint ||
+		    a->failures[i].retry_ns != b->failures[i].retry_ns)
 			return false;
 	return !memcmp(a, b, offsetof(struct fg_rollout_model, failures));
 }
@@ -382,6 +383,7 @@ static inline void world_copy_model(struct fg_rollout_model *to,
 	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_FAILURES; i++) {
 		to->failures[i].version = from->failures[i].version;
 		to->failures[i].fingerprint = from->failures[i].fingerprint;
+		to->failures[i].retry_ns = from->failures[i].retry_ns;
 	}
 }
 

@@ -59,6 +59,8 @@ struct stream_event {
 	X(taken)                                                                                   \
 	X(same_after_all)                                                                          \
 	X(told_of)                                                                                 \
+	X(troubles)                                                                                \
+	X(retries)                                                                                 \
 	X(vanished_stores)                                                                         \
 	X(adoptions)                                                                               \
 	X(several_versions)                                                                        \
@@ -427,6 +429,18 @@ static inline void stream_trouble(struct stream *stream)
 	}
 }
 
+/* What may pass, and passes. */
+static inline void stream_host(struct stream *stream)
+{
+	struct world *world = stream->world;
+
+	world->unreadable = stream_random(stream, 3) == 0;
+	world->away = stream_random(stream, 3) == 0;
+	stream->counts->troubles += world->unreadable || world->away;
+	stream_note(stream, "files that cannot be read, an address that is away", "",
+		    (uint64_t)(world->unreadable * 10 + world->away), 0);
+}
+
 static inline void stream_machinery(struct stream *stream)
 {
 	struct world *world = stream->world;
@@ -482,6 +496,7 @@ static inline void stream_event(struct stream *stream)
 		stream_shadow,	    stream_shadow,	stream_reload,	     stream_reload,
 		stream_readings,    stream_readings,	stream_trouble,	     stream_trouble,
 		stream_trouble,	    stream_machinery,	stream_machinery,    stream_flows,
+		stream_host,
 	};
 
 	events[stream_random(stream, sizeof(events) / sizeof(events[0]))](stream);

@@ -92,6 +92,7 @@ struct world {
 	bool real_tables;	 /* `table` is built at each flip; else its shares are computed */
 	bool was_live;		 /* a generation was live before */
 	bool blind;		 /* nobody looks at the disk */
+	bool unreadable, away;	 /* no packer can read, no worker can be started: that may pass */
 	/* what happened, for tests to look at */
 	uint32_t attachments; /* so far */
 	uint32_t flips, fences, spawns, kills, packs, drops;
@@ -285,8 +286,13 @@ static inline void world_spawn(struct world *world, const struct fg_rollout_acti
 	assert_int_not_equal(seen->order, FG_ORDER_FINISH);
 	seen->generation = generation->id;
 	seen->attachment = world->seen.attachment;
-	seen->phase = FG_WORK_STARTING;
+	seen->passing = world->away;
+	seen->phase = world->away ? FG_WORK_FAILED : FG_WORK_STARTING;
 	seen->spawned_ns = world->now_ns;
+	if (world->away) {
+		seen->deaths++;
+		return;
+	}
 	seen->heartbeat_ns = world->now_ns;
 	seen->flows = seen->connections = seen->urgent = 0;
 	seen->pid = ++world->pids;
@@ -420,9 +426,11 @@ static inline void world_packed(struct world *world, struct fg_rollout_plan *pla
 	plan->ready_ns = world->now_ns;
 	plan->bytes = world_size_of(world, plan->fingerprint);
 	plan->lacked = plan->memory_bytes && plan->memory_bytes < 4 * plan->bytes;
-	plan->phase = fault == WORLD_BAD_PACK || fault == WORLD_HANGS || plan->lacked
-			      ? FG_PLAN_FAILED
-			      : FG_PLAN_READY;
+	plan->passing = world->unreadable;
+	plan->phase =
+		world->unreadable || fault == WORLD_BAD_PACK || fault == WORLD_HANGS || plan->lacked
+			? FG_PLAN_FAILED
+			: FG_PLAN_READY;
 }
 
 static inline void world_children(struct world *world)

@@ -62,7 +62,10 @@ static const char full[] =
 	"{\"version\":2,\"state\":\"live\",\"error\":\"\",\"plan_bytes\":2048,\"pack_ms\":12.0,"
 	"\"default\":true,\"labels\":[\"stable\",\"old\"]},"
 	"{\"version\":3,\"state\":\"canary\",\"error\":\"\",\"plan_bytes\":2048,\"pack_ms\":12.0},"
-	"{\"version\":4,\"state\":\"failed\",\"error\":\"golden row 3 is off\"}]}],"
+	"{\"version\":4,\"state\":\"failed\",\"error\":\"golden row 3 is off\"},"
+	"{\"version\":5,\"state\":\"failed\",\"error\":\"cannot be read\",\"retry_s\":4.0},"
+	"{\"version\":6,\"state\":\"live\",\"error\":\"\",\"files\":\"differs\",\"retry_s\":null}]}"
+	"],"
 	"\"flips\":{\"count\":3,\"last\":{\"generation\":7,\"from\":6,\"took_us\":5100.0}},"
 	"\"counters\":{\"steered\":10,\"drop_acl\":0}}";
 
@@ -110,6 +113,8 @@ static void shows_versions_with_labels(void **state)
 	assert_contains(shown, "stable old");
 	assert_contains(shown, "canary (wanted)");
 	assert_contains(shown, "golden row 3 is off");
+	assert_contains(shown, "cannot be read; tried again in 4");
+	assert_contains(shown, "live, differs from disk");
 }
 
 static void shows_what_needs_somebody(void **state)

@@ -189,6 +189,10 @@ static void check_contents_step(const struct fg_rollout *before, const struct fg
 		if (!stream.world->config.settle_ms && now->contents[i].take)
 			assert_true(now->contents[i].asked);
 	}
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
+		for (uint32_t k = 0; k < FG_ROLLOUT_MAX_FAILURES; k++)
+			counts.retries += before->models[i].failures[k].retry_ns &&
+					  !now->models[i].failures[k].retry_ns;
 	for (uint32_t i = 0; was && live && was->id < live->id && i < live->entry_count; i++) {
 		old = fg_rollout_version(was, live->entries[i].model, live->entries[i].version);
 		if (!old || old->plan == live->entries[i].plan)
@@ -326,12 +330,23 @@ static bool waits(const struct world *world, const struct fg_rollout_generation 
 	       canary->phase == FG_CANARY_PAUSED && !canary->step_ns;
 }
 
+/* A version failed for what has passed: it is tried again within a minute. */
+static bool retries(const struct fg_rollout *rollout)
+{
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_MODELS; i++)
+		for (uint32_t k = 0; k < FG_ROLLOUT_MAX_FAILURES; k++)
+			if (rollout->models[i].failures[k].passing &&
+			    rollout->models[i].failures[k].retry_ns)
+				return true;
+	return false;
+}
+
 /* Nothing is left that must come to an end. */
 static bool is_settled(const struct world *world)
 {
 	const struct fg_rollout *rollout = &world->rollout;
 
-	if (rollout->trial.active || rollout->dropping || rollout->gather_ns ||
+	if (retries(rollout) || rollout->trial.active || rollout->dropping || rollout->gather_ns ||
 	    rollout->retry_ns > world->now_ns || rollout->shadow.phase == FG_SHADOW_STARTING)
 		return false;
 	if (fg_canary_active(&rollout->canary) && !canary_stays(&rollout->canary))
@@ -390,6 +405,7 @@ static void check_peace(void)
 	world->traffic = (struct world_traffic){.per_second = 100000, .canary_p99 = 1};
 	world->rollout.canary.plan.window_ns = 0; /* would go on anew for ever */
 	world->doomed = 0;
+	world->unreadable = world->away = false;
 	for (uint32_t i = 0; i < world->bad_count; i++)
 		if (world->bad[i].fault == WORLD_DIES)
 			world->bad[i].fault = WORLD_GOOD;

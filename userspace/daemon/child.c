@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "userspace/shared/log.h"
 
@@ -20,4 +21,20 @@ void fg_child_begin(const struct fg_state *state, const char *part, bool verbose
 	if (getppid() != state->boot.keeper_pid)
 		_exit(1); /* the keeper died before prctl */
 	fg_log_open(part, verbose);
+}
+
+bool fg_child_passing(int status)
+{
+	if (!WIFSIGNALED(status))
+		return true;
+	switch (WTERMSIG(status)) {
+	case SIGKILL:
+	case SIGTERM:
+	case SIGINT:
+	case SIGHUP:
+	case SIGQUIT:
+		return true;
+	default:
+		return false;
+	}
 }

@@ -12,4 +12,8 @@
  */
 void fg_child_begin(const struct fg_state *state, const char *part, bool verbose);
 
+/* A child that ended so (waitpid's status) was stopped, by the kernel for memory or by somebody, or
+ * gave up before it did anything; what it worked on did not crash it. */
+bool fg_child_passing(int status);
+
 #endif

@@ -204,5 +204,7 @@ json_t *fg_control_report_entries(const struct fg_rollout_generation *generation
 /* Adds how the version, whose plan has that digest (0: none), compares with its files on disk. */
 void fg_control_report_files(const struct fg_control *control, json_t *report, const char *model,
 			     uint64_t version, uint64_t digest);
+/* Adds when a failure (NULL: there is none) that may pass is tried again. */
+void fg_control_report_retry(json_t *report, const struct fg_rollout_failure *failure);
 
 #endif

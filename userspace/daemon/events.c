@@ -74,6 +74,13 @@ static uint32_t live_id(const struct fg_rollout *rollout)
 	return live ? live->id : 0;
 }
 
+/* Once, however often it is tried again and fails in the same way. */
+static bool is_known(const struct fg_rollout_failure *before, const struct fg_rollout_failure *now)
+{
+	return before->version == now->version && before->fingerprint == now->fingerprint &&
+	       !strcmp(before->error, now->error);
+}
+
 static void tell_failures(struct fg_control *control, const struct fg_rollout_model *before,
 			  const struct fg_rollout_model *now, uint32_t live)
 {
@@ -88,10 +95,11 @@ static void tell_failures(struct fg_control *control, const struct fg_rollout_mo
 						     .result = "failed",
 						     .error = failure->error};
 
-		if (!failure->version || !memcmp(&before->failures[i], failure, sizeof(*failure)))
+		if (!failure->version || is_known(&before->failures[i], failure))
 			continue;
-		fg_log(FG_LOG_ERROR, "version.failed model=%s version=%" PRIu64 " reason=\"%s\"",
-		       now->name, failure->version, failure->error);
+		fg_log(FG_LOG_ERROR, "version.failed model=%s version=%" PRIu64 " reason=\"%s\"%s",
+		       now->name, failure->version, failure->error,
+		       failure->passing ? " next=\"tries again, at least every minute\"" : "");
 		fg_audit_add(&control->audit, &event);
 	}
 }

@@ -95,6 +95,7 @@ static void fail_worker(struct keeper *keeper, uint16_t slot, const char *text)
 	struct fg_state_work *work = &keeper->state->slots[slot].work;
 
 	snprintf(work->error, sizeof(work->error), "%s", text);
+	work->passing = 1; /* no plan was looked at yet */
 	atomic_store_explicit(&work->phase, FG_WORK_FAILED, memory_order_release);
 	atomic_fetch_add(&keeper->state->slots[slot].post.deaths, 1);
 	fg_log(FG_LOG_ERROR, "worker.start slot=%u reason=\"%s\"", slot, text);

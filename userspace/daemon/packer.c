@@ -11,14 +11,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "models/plan_format.h"
+#include "userspace/daemon/child.h"
 #include "userspace/daemon/memory.h"
 #include "userspace/shared/clock.h"
 #include "userspace/shared/log.h"
 #include "userspace/shared/priority.h"
 
 #define PACK_LIMIT_NS 60000000000ull
-#define LACKS_MEMORY  7		    /* exit status, see flipgate-pack --help */
 #define PACK_DEATH_NS 5000000000ull /* one that was killed and is not dead by then hangs */
+
+/* Exit status, see flipgate-pack --help. */
+enum { USAGE = 1, WRONG_MODEL = 3, WRONG_GOLDEN = 4, LACKS_MEMORY = 7, TOO_SLOW = 8 };
 
 enum { CHILD_DIR = 3, CHILD_OUTPUT, CHILD_ERRORS, CHILD_FDS };
 
@@ -43,12 +46,13 @@ static void forget(struct fg_packer *packer, uint32_t plan)
 	record->packer_pid = 0;
 }
 
-static void fail(struct fg_packer *packer, uint32_t plan, const char *text)
+static void fail(struct fg_packer *packer, uint32_t plan, const char *text, bool passing)
 {
 	struct fg_state_plan *record = &packer->state->plans[plan];
 
 	forget(packer, plan);
 	record->ready_ns = fg_clock_ns();
+	record->passing = passing;
 	snprintf(record->error, sizeof(record->error), "%s", text);
 	atomic_store_explicit(&record->phase, FG_PLAN_FAILED, memory_order_release);
 	fg_log(FG_LOG_WARN, "pack.failed model=%s version=%llu reason=\"%s\"", record->model,
@@ -141,7 +145,7 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 	output = memfd_create("flipgate-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	packer->jobs[order->plan].memfd = output;
 	if (output < 0 || pipe2(pipes, O_CLOEXEC | O_NONBLOCK)) {
-		fail(packer, order->plan, strerror(errno));
+		fail(packer, order->plan, strerror(errno), true);
 		return;
 	}
 	packer->jobs[order->plan].errors = pipes[0];
@@ -151,7 +155,7 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 		run_child(packer, order, output, pipes[1]);
 	close(pipes[1]);
 	if (pid < 0) {
-		fail(packer, order->plan, strerror(errno));
+		fail(packer, order->plan, strerror(errno), true);
 		return;
 	}
 	record->packer_pid = pid;
@@ -186,7 +190,8 @@ uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns)
 		if (now_ns - packer->state->plans[i].started_ns > PACK_LIMIT_NS + PACK_DEATH_NS)
 			fail(packer, i,
 			     "the packer hangs in its file system, which does not answer: it took "
-			     "over a minute, and cannot be killed");
+			     "over a minute, and cannot be killed",
+			     true);
 	}
 	return running;
 }
@@ -219,6 +224,23 @@ static void explain(int errors, int status, char *text, size_t size)
 		snprintf(text, size, "the packer ended with status %d", WEXITSTATUS(status));
 }
 
+/* Anything but what a version's files do to it. A file that cannot be read may be a store that is
+ * away, or the right to read it; that it is not there is one as well, which costs little to ask. */
+static bool is_passing(int status)
+{
+	if (!WIFEXITED(status))
+		return fg_child_passing(status);
+	switch (WEXITSTATUS(status)) {
+	case USAGE:
+	case WRONG_MODEL:
+	case WRONG_GOLDEN:
+	case TOO_SLOW:
+		return false;
+	default:
+		return true;
+	}
+}
+
 /* 0: there is no header, and no worker will take the plan. */
 static uint64_t read_digest(int memfd)
 {
@@ -240,13 +262,13 @@ static void finish(struct fg_packer *packer, uint32_t plan, int status)
 	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
 		explain(packer->jobs[plan].errors, status, text, sizeof(text));
 		record->lacked = WIFEXITED(status) && WEXITSTATUS(status) == LACKS_MEMORY;
-		fail(packer, plan, text);
+		fail(packer, plan, text, is_passing(status));
 		return;
 	}
 	if (fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) ||
 	    fstat(memfd, &info)) {
 		snprintf(text, sizeof(text), "the plan cannot be sealed: %s", strerror(errno));
-		fail(packer, plan, text);
+		fail(packer, plan, text, true);
 		return;
 	}
 	close(packer->jobs[plan].errors);

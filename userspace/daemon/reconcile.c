@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 #include "sched/budget.h"
+#include "userspace/daemon/child.h"
 #include "userspace/daemon/control.h"
 #include "userspace/daemon/memory.h"
 #include "userspace/daemon/orders.h"
@@ -53,6 +54,17 @@ static const char *describe_end(struct fg_control *control, uint32_t slot)
 	return text;
 }
 
+/* Nothing that a plan does: a signal that the kernel sends for memory, and others for their own
+ * reasons. Of a worker that was READY nobody knows. */
+static bool is_passing(const struct fg_state_slot *state, uint32_t phase)
+{
+	int status = state->post.exit_status;
+
+	if (phase == FG_WORK_FAILED)
+		return state->work.passing;
+	return phase == FG_WORK_STARTING && fg_child_passing(status);
+}
+
 /* The counters are read one after the other, the one that is raised last first. */
 static uint32_t open_connections(const struct fg_stats *stats)
 {
@@ -85,6 +97,7 @@ static void observe_slot(struct fg_control *control, uint32_t slot)
 	fg_steering_get_slot(control->steering, (uint16_t)slot, &map);
 	seen->map_generation = map.generation;
 	seen->map_state = map.state;
+	seen->passing = is_passing(state, seen->phase);
 	seen->error = describe_end(control, slot);
 }
 
@@ -101,6 +114,7 @@ static void observe_plan(struct fg_control *control, uint32_t plan)
 	seen->bytes = seen->phase == FG_PLAN_READY ? state->bytes : 0;
 	seen->memory_bytes = state->memory_bytes;
 	seen->lacked = state->lacked;
+	seen->passing = state->passing;
 	seen->digest = state->digest;
 	seen->ready_ns = state->ready_ns;
 	seen->error = state->error;

@@ -276,6 +276,7 @@ static json_t *report_version(const struct fg_control *control, const char *mode
 			   "pack_ms", phase == FG_PLAN_READY ? (double)plan->pack_ns / 1e6 : 0.0);
 	fg_control_report_files(control, report, model, version,
 				phase == FG_PLAN_READY ? plan->digest : 0);
+	fg_control_report_retry(report, failure);
 	add_names(report, fg_rollout_find(rollout, FG_GENERATION_LIVE), model, version);
 	return report;
 }

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include "userspace/daemon/control.h"
+#include "userspace/shared/clock.h"
 
 /* How what is held of a version compares with what lies on disk under its number. */
 enum agreement {
@@ -74,4 +75,17 @@ void fg_control_report_files(const struct fg_control *control, json_t *report, c
 	json_object_set_new(report, "disk_digest", hex(agreement == SAME ? digest : other));
 	if (agreement == DIFFERS)
 		add_remark(report, model, version, other);
+}
+
+void fg_control_report_retry(json_t *report, const struct fg_rollout_failure *failure)
+{
+	uint64_t now_ns = fg_clock_ns();
+	double left_s = 0;
+
+	if (failure && failure->passing && failure->retry_ns > now_ns)
+		left_s = (double)(failure->retry_ns - now_ns) / 1e9;
+	json_object_set_new(report, "tries",
+			    json_integer(failure && failure->passing ? failure->tries : 0));
+	json_object_set_new(report, "retry_s",
+			    failure && failure->passing ? json_real(left_s) : json_null());
 }

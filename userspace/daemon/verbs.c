@@ -186,8 +186,9 @@ static json_t *hopeless(struct fg_control *control, const struct fg_admin_reques
 	uint64_t wanted;
 
 	if (failure)
-		return fg_admin_error("failed", "version %" PRIu64 " of %s: %s", request->version,
-				      request->model, failure->error);
+		return fg_admin_error("failed", "version %" PRIu64 " of %s: %s%s", request->version,
+				      request->model, failure->error,
+				      failure->passing ? "; it is tried again by itself" : "");
 	wanted = model ? fg_wanted_version(rollout, &control->repository.store,
 					   fg_control_rules(control, rollout), model)
 		       : 0;

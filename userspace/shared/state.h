@@ -80,6 +80,7 @@ struct fg_state_plan {
 	uint64_t started_ns;	    /* when its packer was */
 	uint64_t memory_bytes;	    /* that its packer may use; 0: any */
 	uint32_t lacked;	    /* FAILED: 1: that was too little */
+	uint32_t passing;	    /* FAILED: 1: what stood in the way may pass */
 	uint64_t digest;	    /* READY: of the plan, as its header says it */
 	uint64_t ready_ns;	    /* READY, FAILED: when the packer had ended */
 	uint64_t bytes;		    /* of the sealed plan */
@@ -158,6 +159,7 @@ struct fg_state_work {
 	_Atomic uint64_t heartbeat_ns; /* at least every 100 ms */
 	uint64_t ready_ns;
 	uint64_t own_bytes; /* private resident memory at READY, from smaps_rollup */
+	uint32_t passing;   /* FAILED: 1: what stood in the way may pass */
 	struct fg_stats stats;
 	char error[FG_ERROR_BYTES];
 };

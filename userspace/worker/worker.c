@@ -585,6 +585,7 @@ int fg_worker_run(const struct fg_worker_setup *setup)
 {
 	struct worker *worker = calloc(1, sizeof(*worker));
 	struct fg_error error = {""};
+	int code;
 
 	if (!worker)
 		return 1;
@@ -593,7 +594,10 @@ int fg_worker_run(const struct fg_worker_setup *setup)
 	worker->config = setup->config;
 	worker->slot = &setup->state->slots[setup->slot];
 	announce(worker, FG_WORK_STARTING);
-	if (set_up(worker, setup, &error)) {
+	code = set_up(worker, setup, &error);
+	if (code) {
+		/* What the plans hold is wrong, or a row comes out wrong; the rest is the host. */
+		worker->slot->work.passing = code != -EINVAL && code != -EILSEQ;
 		memcpy(worker->slot->work.error, error.text, sizeof(error.text));
 		announce(worker, FG_WORK_FAILED);
 		return 1;
