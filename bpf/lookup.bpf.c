@@ -3,10 +3,12 @@
  * not accepted when its worker went.
  *
  * fg_lookup (sk_lookup) runs for each packet that belongs to no connection yet: SYNs, and ACKs that
- * answer a SYN cookie. It takes step 3 of the pick alone. All listeners of an address, whatever
- * their generation, are one SO_REUSEPORT group, because the stack remembers for the whole group
- * that it has sent cookies: the ACK of a cookie may reach another listener than the SYN did, and is
- * believed there. NO_REUSEPORT, because the group would choose again otherwise.
+ * answer a SYN cookie. It takes step 3 of the pick alone. REPLACE, because of several such programs
+ * the last one's choice counts, and that is the gateway that is taking over (predecessor.h). All
+ * listeners of an address, whatever their generation, are one SO_REUSEPORT group, because the stack
+ * remembers for the whole group that it has sent cookies: the ACK of a cookie may reach another
+ * listener than the SYN did, and is believed there. NO_REUSEPORT, because the group would choose
+ * again otherwise.
  *
  * What must get no answer goes to the sink, a listener whose filter drops everything, as in
  * socket.bpf.c: SK_DROP would be answered with a RST. So a client that comes while no worker
@@ -61,7 +63,7 @@ static __always_inline int fg_assign(struct bpf_sk_lookup *lookup, __u32 row, __
 
 	if (!sk)
 		return -ENOENT;
-	err = bpf_sk_assign(lookup, sk, BPF_SK_LOOKUP_F_NO_REUSEPORT);
+	err = bpf_sk_assign(lookup, sk, BPF_SK_LOOKUP_F_REPLACE | BPF_SK_LOOKUP_F_NO_REUSEPORT);
 	bpf_sk_release(sk);
 	return err;
 }

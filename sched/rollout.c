@@ -571,7 +571,7 @@ void fg_rollout_step(struct fg_rollout *rollout, const struct fg_rollout_observe
 	struct fg_step step = {rollout, observed, config, now_ns, false};
 	uint32_t i;
 
-	fg_wanted_sync(rollout, observed->store);
+	fg_wanted_sync(rollout, observed->store, observed->served);
 	fg_wanted_retry(rollout, now_ns);
 	fg_step_compare(&step);
 	fg_step_plans(&step);

@@ -22,6 +22,7 @@
 #define FG_SCHED_ROLLOUT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "bpf/abi.h"
 #include "sched/canary.h"
@@ -287,12 +288,16 @@ struct fg_rollout_memory {
 };
 
 /* What served when the gateway ran last, before this start. */
+struct fg_rollout_served_model {
+	char model[FG_ROLLOUT_NAME_BYTES];
+	uint64_t version;
+	uint64_t chosen, seen; /* as in fg_rollout_model; 0: there was no choice */
+	bool away;	       /* it did not serve any more in the end */
+};
+
 struct fg_rollout_served {
 	uint32_t count;
-	struct {
-		char model[FG_ROLLOUT_NAME_BYTES];
-		uint64_t version;
-	} list[FG_ROLLOUT_MAX_MODELS];
+	struct fg_rollout_served_model list[FG_ROLLOUT_MAX_MODELS];
 };
 
 struct fg_rollout_observed {
@@ -393,6 +398,18 @@ const struct fg_rollout_entry *fg_rollout_entry(const struct fg_rollout_generati
 /* Its entry of that version of the model; NULL when it has none. */
 const struct fg_rollout_entry *fg_rollout_version(const struct fg_rollout_generation *generation,
 						  const char *model, uint64_t version);
+/* What is known of a model there; NULL: nothing. `served` may be NULL. */
+const struct fg_rollout_served_model *fg_rollout_served(const struct fg_rollout_served *served,
+							const char *model);
+/*
+ * May this gateway take the place of the one that serves `served`? 0: LIVE has all versions that
+ * are wanted, and of each model there that the rules still name the same version, or a newer one,
+ * or one that the rules or an operator chose instead. -EAGAIN: not yet. -ENOENT: never, and `why`
+ * says it.
+ */
+int fg_rollout_succeeds(const struct fg_rollout *rollout, const struct fg_store *store,
+			const struct fg_rules *rules, const struct fg_rollout_served *served,
+			char *why, size_t size);
 /* The rules that versions are chosen by now: those on trial, or those in force. */
 const struct fg_rules *fg_rollout_rules(const struct fg_rollout *rollout,
 					const struct fg_rules *const rules[2]);

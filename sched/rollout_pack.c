@@ -120,13 +120,9 @@ struct choice {
 
 static uint64_t served_version(const struct fg_rollout_observed *observed, const char *model)
 {
-	const struct fg_rollout_served *served = observed->served;
-	uint32_t i;
+	const struct fg_rollout_served_model *served = fg_rollout_served(observed->served, model);
 
-	for (i = 0; served && i < served->count; i++)
-		if (!strcmp(served->list[i].model, model))
-			return served->list[i].version;
-	return 0;
+	return served ? served->version : 0;
 }
 
 static void add(struct choice *choice, const char *model, uint64_t wanted)

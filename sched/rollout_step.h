@@ -11,6 +11,7 @@
  *   rollout_memory.c  what does not fit
  *   rollout_actions.c from the state to the list of what must be done
  *   rollout_workers.c questions about workers
+ *   rollout_served.c  questions about what served before this start
  */
 #ifndef FG_SCHED_ROLLOUT_STEP_H
 #define FG_SCHED_ROLLOUT_STEP_H

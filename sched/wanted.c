@@ -57,7 +57,21 @@ static bool any_complete(const struct fg_store_model *model)
 	return false;
 }
 
-void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store)
+/* A choice outlives the gateway that it was told to. */
+static void begin(struct fg_rollout_model *record, const char *name,
+		  const struct fg_rollout_served *served)
+{
+	const struct fg_rollout_served_model *before = fg_rollout_served(served, name);
+
+	snprintf(record->name, sizeof(record->name), "%s", name);
+	if (before) {
+		record->chosen = before->chosen;
+		record->seen = before->seen;
+	}
+}
+
+void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store,
+		    const struct fg_rollout_served *served)
 {
 	const struct fg_store_model *found;
 	struct fg_rollout_model *record;
@@ -80,8 +94,7 @@ void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store)
 		for (k = 0; k < FG_ROLLOUT_MAX_MODELS && rollout->models[k].name[0]; k++)
 			;
 		if (k < FG_ROLLOUT_MAX_MODELS)
-			memcpy(rollout->models[k].name, store->models[i].name,
-			       sizeof(rollout->models[k].name));
+			begin(&rollout->models[k], store->models[i].name, served);
 	}
 }
 
@@ -197,10 +210,12 @@ static uint64_t newest(const struct fg_rollout *rollout, const struct fg_store *
 	return best;
 }
 
-/* The operator's choice alone counts. */
-static bool is_manual(const struct fg_rollout *rollout, const struct fg_rules_model *rule)
+/* The operator's choice alone counts; `chosen`: there is one that can be had. */
+static bool is_manual(const struct fg_rollout *rollout, const struct fg_rules_model *rule,
+		      bool chosen)
 {
-	return rule->policy == FG_RULES_MANUAL && fg_rollout_find(rollout, FG_GENERATION_LIVE);
+	return rule->policy == FG_RULES_MANUAL &&
+	       (chosen || fg_rollout_find(rollout, FG_GENERATION_LIVE));
 }
 
 /* A canary decides for all models while it is under way: its own gets its version, the others keep
@@ -233,7 +248,7 @@ uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_sto
 		return live; /* the choice stands; meanwhile nothing else is chosen for it */
 	chosen = model->chosen && fg_wanted_named(rule, model->chosen) &&
 		 offered(rollout, store, model, model->chosen);
-	if (is_manual(rollout, rule))
+	if (is_manual(rollout, rule, chosen))
 		return chosen ? model->chosen : live;
 	version = newest(rollout, store, rule, model, model->chosen ? model->seen : 0);
 	if (version)

@@ -6,9 +6,9 @@
  * complete on disk and did not fail. An operator's choice (promote, rollback) holds until a version
  * appears that is newer than all that were wanted when it was made: so a version that was rolled
  * back from does not come back by itself.
- * Policy manual: until a first generation is live as latest, and nothing stands in for the newest
- * while that is packed; from then on only the operator's choice, and models that appear later wait
- * for a promote.
+ * Policy manual: until a first generation is live as latest, unless an operator's choice is known
+ * from before, and nothing stands in for the newest while that is packed; from then on only the
+ * operator's choice, and models that appear later wait for a promote.
  * Beside the default: what else the policy names, and what labels name, as far as it is on disk and
  * did not fail.
  * During a canary (sched/canary.h) its version is the default of its model, and all others stay as
@@ -54,9 +54,11 @@ const struct fg_store_version *fg_store_version(const struct fg_store *store, co
 /* The record of a model; NULL when there is none. */
 struct fg_rollout_model *fg_wanted_model(struct fg_rollout *rollout, const char *name);
 
-/* Gives each model with a complete version a record; frees those of models that are neither on disk
- * nor in a generation. */
-void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store);
+/* Gives each model with a complete version a record, with the operator's choice of the gateway's
+ * last life (`served` may be NULL); frees those of models that are neither on disk nor in a
+ * generation. */
+void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store,
+		    const struct fg_rollout_served *served);
 
 /* `rules` everywhere: fg_rollout_rules(). The version of `model` (a record of `rollout`) that
  * should serve by default; 0: none. */

@@ -43,7 +43,7 @@ static void open_gateway(bool acl)
 		config.listen_tcp[config.listen_tcp_count++] =
 			fx_address(listeners[i].address, listeners[i].port);
 	if (fg_steering_open(&steering, &settings, &error) ||
-	    fg_dataplane_open(&dataplane, &config, &steering, &error))
+	    fg_dataplane_open(&dataplane, &config, &steering, false, &error))
 		fail_msg("%s", error.text);
 }
 
@@ -483,11 +483,12 @@ static void names_who_has_the_port(void **state)
 	assert_int_equal(setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
 	assert_int_equal(bind(other, (struct sockaddr *)&address, sizeof(struct sockaddr_in)), 0);
 	assert_int_equal(listen(other, 1), 0);
-	assert_int_equal(fg_dataplane_open(&dataplane, &config, &steering, &error), -EADDRINUSE);
+	assert_int_equal(fg_dataplane_open(&dataplane, &config, &steering, false, &error),
+			 -EADDRINUSE);
 	assert_non_null(strstr(error.text, "listen-tcp 0.0.0.0:9001"));
 	close(other);
 	config.connections = 1u << 30;
-	assert_int_equal(fg_dataplane_open(&dataplane, &config, &steering, &error), -EMFILE);
+	assert_int_equal(fg_dataplane_open(&dataplane, &config, &steering, false, &error), -EMFILE);
 	assert_non_null(strstr(error.text, "LimitNOFILE"));
 	fg_steering_close(&steering);
 	set_up(state);

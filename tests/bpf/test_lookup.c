@@ -44,7 +44,8 @@ static void open_all(const struct fg_steering_config *config)
 	listen_tcp("0.0.0.0", FX_PORT + 1, 0);
 	listen_tcp("::", FX_PORT + 1, 1);
 	listen_tcp("::", FX_PORT + 2, 1);
-	if (fg_steering_attach_tcp(&fx.steering, &error))
+	if (fg_steering_load_tcp(&fx.steering, &error) ||
+	    fg_steering_attach_tcp(&fx.steering, &error))
 		fail_msg("%s", error.text);
 	for (int listener = 0; listener < 2; listener++) {
 		int family = listener ? AF_INET6 : AF_INET;

@@ -60,7 +60,7 @@ static void random_operator(struct world *world)
 	struct fg_store_model *model = world_model(world, name);
 	uint64_t version;
 
-	fg_wanted_sync(&world->rollout, &world->store);
+	fg_wanted_sync(&world->rollout, &world->store, NULL);
 	if (world_random(world, 2)) {
 		fg_wanted_rollback(&world->rollout, &world->store, world_rules(world), name,
 				   &version);

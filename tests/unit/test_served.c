@@ -60,9 +60,9 @@ static void expect(const char *text)
 
 	fg_served_open(&served, folder, "one");
 	for (uint32_t i = 0; i < served.list.count; i++)
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s %llu\n",
-			 served.list.list[i].model,
-			 (unsigned long long)served.list.list[i].version);
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s %llu%s\n",
+			 served.list.list[i].model, (unsigned long long)served.list.list[i].version,
+			 served.list.list[i].away ? " away" : "");
 	assert_string_equal(all, text);
 }
 
@@ -82,7 +82,44 @@ static void the_next_start_knows(void **state)
 	memset(&rollout, 0, sizeof(rollout));
 	serve("fraud", 8);
 	fg_served_note(&served, &rollout);
-	expect("fraud 8\ndigits 3\n");
+	expect("fraud 8\ndigits 3 away\n");
+}
+
+static void expect_choice(const char *model, uint64_t chosen, uint64_t seen)
+{
+	const struct fg_rollout_served_model *found;
+
+	fg_served_open(&served, folder, "one");
+	found = fg_rollout_served(&served.list, model);
+	assert_non_null(found);
+	assert_int_equal(found->chosen, chosen);
+	assert_int_equal(found->seen, seen);
+}
+
+static void what_was_chosen_is_kept(void **state)
+{
+	struct fg_rollout_model *digits = &rollout.models[1];
+
+	(void)state;
+	memset(&rollout, 0, sizeof(rollout));
+	serve("digits", 3);
+	strcpy(digits->name, "digits");
+	digits->seen = 9; /* of no choice */
+	fg_served_note(&served, &rollout);
+	expect_choice("digits", 0, 0);
+	digits->chosen = 3;
+	fg_served_note(&served, &rollout);
+	expect_choice("digits", 3, 9);
+	/* Whatever a canary comes to, it is not over. */
+	rollout.canary.phase = FG_CANARY_STARTING;
+	strcpy(rollout.canary.model, "digits");
+	rollout.canary.version = 12;
+	digits->chosen = 0;
+	fg_served_note(&served, &rollout);
+	expect_choice("digits", 3, 12);
+	put("digits 3 2\nfraud 4 1 2\n", 0644);
+	expect_choice("digits", 0, 0);
+	expect_choice("fraud", 1, 2);
 }
 
 static void what_is_not_trusted_is_not_read(void **state)
@@ -131,6 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_next_start_knows),
+		cmocka_unit_test(what_was_chosen_is_kept),
 		cmocka_unit_test(what_is_not_trusted_is_not_read),
 		cmocka_unit_test(much_is_cut),
 		cmocka_unit_test(a_folder_that_is_not_there),

@@ -131,11 +131,17 @@ const char *fg_admin_verb_name(enum fg_admin_verb verb);
 __attribute__((format(printf, 2, 3))) json_t *fg_admin_error(const char *code, const char *format,
 							     ...);
 
+#define FG_ADMIN_SOCKET_BYTES 108 /* of an AF_UNIX address */
+
 /*
  * Makes the control socket, mode 0600, or 0660 and of `group` unless that is "", and its folder;
  * the keeper does, before it forks control. What a dead gateway left is replaced; -EADDRINUSE when
  * a living one answers there. *result is the caller's. -errno with *error.
  */
 int fg_admin_listen(const char *path, const char *group, int *result, struct fg_error *error);
+/* Gives it the place `to`, from whoever has that; `path` becomes `to`. */
+int fg_admin_move(char path[FG_ADMIN_SOCKET_BYTES], const char *to, struct fg_error *error);
+/* Removes it, before it is closed; not one that another gateway has put in its place. */
+void fg_admin_unlisten(const char *path);
 
 #endif

@@ -30,7 +30,7 @@ static bool somebody_answers(const struct sockaddr_un *address)
 
 static void make_parent(const char *path)
 {
-	char parent[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char parent[FG_ADMIN_SOCKET_BYTES];
 	char *slash;
 
 	snprintf(parent, sizeof(parent), "%s", path);
@@ -77,6 +77,30 @@ static int give_to_group(const char *path, const char *group)
 	if (code)
 		return code;
 	return chown(path, (uid_t)-1, gid) || chmod(path, 0660) ? -errno : 0;
+}
+
+int fg_admin_move(char path[FG_ADMIN_SOCKET_BYTES], const char *to, struct fg_error *error)
+{
+	if (rename(path, to))
+		return fg_error_set(error, -errno, "control socket %s: %s", path, strerror(errno));
+	snprintf(path, FG_ADMIN_SOCKET_BYTES, "%s", to);
+	return 0;
+}
+
+/* Whoever took our place has its socket there: so a connection asks whose it is. */
+void fg_admin_unlisten(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct ucred peer = {.pid = 0};
+	socklen_t size = sizeof(peer);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	if (fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof(address)) &&
+	    !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) && peer.pid == getpid())
+		unlink(path);
+	if (fd >= 0)
+		close(fd);
 }
 
 int fg_admin_listen(const char *path, const char *group, int *result, struct fg_error *error)

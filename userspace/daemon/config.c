@@ -27,6 +27,7 @@ static void print_flags(void)
 	print_flag("check", "",
 		   "say whether the configuration is good, what is not served and why; exit");
 	print_flag("upgrade", "", "put this program in charge of the gateway that runs, see below");
+	print_flag("replace", "", "serve instead of the gateway that runs, see below");
 	print_flag("verbose", "", "log more");
 	print_flag("version", "", "print the version");
 	print_flag("help", "", "print this");
@@ -35,6 +36,7 @@ static void print_flags(void)
 static void print_help(void)
 {
 	puts("Usage: flipgated --listen ADDR:PORT --repository DIR [OPTION...]\n"
+	     "       flipgated --replace --listen ADDR:PORT --repository DIR [OPTION...]\n"
 	     "       flipgated --upgrade [--socket PATH | --name NAME | --config FILE]\n"
 	     "Serves dense models over UDP and TCP; steers flows to workers with XDP and "
 	     "AF_XDP.\n");
@@ -48,9 +50,17 @@ static void print_help(void)
 	     "keeper,\n"
 	     "workers and BPF programs stay those it was started with: nothing restarts, no flow "
 	     "moves.\n"
-	     "To change these too, restart it. Only root may; the file must be root's, and "
+	     "To change these too, replace it. Only root may; the file must be root's, and "
 	     "writable for\n"
 	     "nobody else. A program that does not take charge within 2 s is given up again.\n\n"
+	     "--replace: a restart without loss, for a change of any option or of the whole "
+	     "program. Starts\n"
+	     "beside the gateway at the same --socket, loads all models, takes over the traffic, "
+	     "and tells\n"
+	     "the other one to drain and stop. Until then both need memory. What it cannot serve "
+	     "as well\n"
+	     "ends it (exit status 2), and the other one serves on. Without another one: an "
+	     "ordinary start.\n\n"
 	     "Examples:\n"
 	     "  flipgated --interface eth0 --listen 10.0.0.1:9000 --repository /srv/models\n"
 	     "  flipgated --config /etc/flipgate/flipgate.yaml --poll busy --cpus 2-5\n"
@@ -64,6 +74,7 @@ enum {
 	FLAG_CONFIG = FG_CONFIG_OPTIONS,
 	FLAG_CHECK,
 	FLAG_UPGRADE,
+	FLAG_REPLACE,
 	FLAG_VERBOSE,
 	FLAG_VERSION,
 	FLAG_HELP,
@@ -79,6 +90,7 @@ static void make_flags(struct option flags[FLAG_COUNT + 1])
 	flags[FLAG_CONFIG] = (struct option){"config", required_argument, NULL, FLAG_CONFIG};
 	flags[FLAG_CHECK] = (struct option){"check", no_argument, NULL, FLAG_CHECK};
 	flags[FLAG_UPGRADE] = (struct option){"upgrade", no_argument, NULL, FLAG_UPGRADE};
+	flags[FLAG_REPLACE] = (struct option){"replace", no_argument, NULL, FLAG_REPLACE};
 	flags[FLAG_VERBOSE] = (struct option){"verbose", no_argument, NULL, FLAG_VERBOSE};
 	flags[FLAG_VERSION] = (struct option){"version", no_argument, NULL, FLAG_VERSION};
 	flags[FLAG_HELP] = (struct option){"help", no_argument, NULL, FLAG_HELP};
@@ -123,6 +135,8 @@ static int read_flags(struct fg_config *config, int argc, char **argv, bool firs
 			config->check_only = true;
 		else if (flag == FLAG_UPGRADE)
 			config->upgrade = true;
+		else if (flag == FLAG_REPLACE)
+			config->replace = true;
 		else if (flag == FLAG_VERBOSE)
 			config->verbose = true;
 		if (first && (flag == FLAG_HELP || flag == FLAG_VERSION))

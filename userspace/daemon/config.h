@@ -64,6 +64,7 @@ struct fg_config {
 	bool verbose;
 	bool check_only; /* --check: validate the configuration and exit */
 	bool upgrade;	 /* --upgrade: become control of the one that runs, see takeover.h */
+	bool replace;	 /* --replace: serve instead of the one that runs, see predecessor.h */
 };
 
 /*

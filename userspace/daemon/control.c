@@ -175,6 +175,7 @@ static uint64_t round_once(struct fg_control *control)
 	due_ns = fg_control_reconcile(control);
 	now_ns = fg_clock_ns();
 	due_ns += now_ns;
+	fg_control_succeed(control);
 	remark(control, now_ns);
 	admin_ns = fg_admin_update(&control->admin, now_ns);
 	fg_audit_flush(&control->audit);

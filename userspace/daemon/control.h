@@ -10,6 +10,7 @@
  *   verbs.c            what an operator may ask: the table, promote and rollback
  *   verbs_rollout.c    canaries and shadows
  *   verbs_service.c    reload, history, upgrade
+ *   succession.c       whether this gateway may take the place of another (predecessor.h)
  *   report.c           the status reply; report_rollout.c its part on canary, shadow, reload;
  *                      report_store.c on the store, and on why nothing serves
  *   remarks.h          what is not served, and why
@@ -86,6 +87,7 @@ struct fg_control {
 	uint64_t comparison_ns;	    /* when observed.comparison was last added up */
 	struct fg_comparison shown; /* the last one that the canary could be judged by, or the
 				     * first; for status */
+	bool judged;		    /* the keeper was told to take another's place, or to give up */
 	bool spoken;		    /* the operator chose something since the last reconcile */
 	bool acting_fails;	    /* the last list was not done to its end; was logged */
 	struct fg_rollout_observed observed;
@@ -147,6 +149,8 @@ void fg_control_tell_flip(struct fg_control *control, const struct fg_rollout_fl
 			  const struct fg_rollout *now);
 /* Audits that this process took over from one that died or was replaced. */
 void fg_control_tell_start(struct fg_control *control);
+/* Audits that this gateway took the place of another. */
+void fg_control_tell_replaced(struct fg_control *control);
 
 /* ---- reload.c ---- */
 
@@ -161,6 +165,12 @@ uint64_t fg_control_reload_hash(const struct fg_rules *rules, const struct fg_er
 uint64_t fg_control_reload_update(struct fg_control *control, uint64_t now_ns);
 /* The serial of the reload that a client's request waits for. -EBUSY: a canary is under way. */
 int fg_control_reload_ask(struct fg_control *control, uint32_t *serial);
+
+/* ---- succession.c ---- */
+
+/* Beside another gateway: tells the keeper to take its place when all serves that should, or to
+ * give up. */
+void fg_control_succeed(struct fg_control *control);
 
 /* ---- verbs.c ---- */
 

@@ -140,13 +140,7 @@ static int open_listener(const struct fg_dataplane *dataplane, uint16_t row, uin
 {
 	int code = bind_udp(&dataplane->config->listen[listener], true, fd);
 
-	if (code)
-		return code;
-	/* The program belongs to the whole group; setting it again changes nothing. */
-	if (setsockopt(*fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &dataplane->steering->reuseport,
-		       sizeof(int)))
-		return -errno;
-	return fg_steering_set_udp(dataplane->steering, row, listener, *fd);
+	return code ? code : fg_steering_set_udp(dataplane->steering, row, listener, *fd);
 }
 
 /* Datagrams that must get no answer end in a socket whose filter takes 0 bytes of each. */
@@ -165,20 +159,52 @@ static int open_sinks(struct fg_dataplane *dataplane, struct fg_error *error)
 	return code ? fg_error_set(error, code, "UDP sink: %s", strerror(-code)) : 0;
 }
 
+/* The program belongs to the whole group, of which a sink is the first that we have, and the last:
+ * sockets that join later find it there. So it is set once: a gateway that is about to leave its
+ * group to another one must not set it again. */
+static int take_udp(const struct fg_dataplane *dataplane, struct fg_error *error)
+{
+	for (uint32_t i = 0; i < dataplane->config->listen_count; i++)
+		if (setsockopt(dataplane->sinks[i], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF,
+			       &dataplane->steering->reuseport, sizeof(int)))
+			return fg_error_set(error, -errno, "UDP sockets: %s", strerror(errno));
+	return 0;
+}
+
 /* ---- opening ---------------------------------------------------------------------------- */
 
+/* TCP first: that may fail, and is undone when its link is closed. */
+static int take_sockets(struct fg_dataplane *dataplane, struct fg_error *error)
+{
+	int code = fg_dataplane_tcp_take(dataplane, error);
+
+	return code ? code : take_udp(dataplane, error);
+}
+
+int fg_dataplane_take(struct fg_dataplane *dataplane, int link, struct fg_error *error)
+{
+	int code = take_sockets(dataplane, error);
+
+	if (!code)
+		fg_dataplane_interface_take(dataplane, link);
+	else if (link >= 0)
+		close(link);
+	return code;
+}
+
 int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *config,
-		      struct fg_steering *steering, struct fg_error *error)
+		      struct fg_steering *steering, bool beside, struct fg_error *error)
 {
 	int code = 0;
 
 	memset(dataplane, 0, sizeof(*dataplane));
 	dataplane->config = config;
 	dataplane->steering = steering;
+	dataplane->beside = beside;
 	dataplane->watch = -1;
 	memset(dataplane->sinks, -1, sizeof(dataplane->sinks));
 	memset(dataplane->tcp_sinks, -1, sizeof(dataplane->tcp_sinks));
-	for (uint32_t i = 0; !code && i < config->listen_count; i++)
+	for (uint32_t i = 0; !code && !beside && i < config->listen_count; i++)
 		code = check_port(&config->listen[i], error);
 	if (!code) {
 		code = fg_dataplane_announce(dataplane);
@@ -195,6 +221,8 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 		code = open_sinks(dataplane, error);
 	if (!code)
 		code = fg_dataplane_tcp_open(dataplane, error);
+	if (!code && !beside)
+		code = take_sockets(dataplane, error);
 	if (!code)
 		code = fg_dataplane_interface_open(dataplane, error);
 	if (code)

@@ -32,6 +32,8 @@ struct fg_dataplane {
 	enum fg_mode mode;	/* now */
 	char mode_reason[256];	/* why no faster one; "": it is the fastest, or the configured */
 	bool by_xdp;		/* the start took a mode with XDP: lost, it is taken again */
+	bool beside;		/* another gateway's frames are bound to the queues still */
+	enum fg_mode taken;	/* in which the XDP link was taken from it; NONE: it was not */
 	enum fg_mode bound_for; /* the mode that the frames were bound for */
 	int watch;		/* tells that an interface or address changed; -1: none was named */
 	int ifindex;		/* that the frames are bound to; 0: none */
@@ -53,9 +55,23 @@ struct fg_dataplane {
  * Announces the listeners and attaches in the fastest mode that an answer can leave in: native,
  * generic, sockets; or config->mode alone. Checks that no other program holds a listener's port.
  * Nothing is steered to a worker yet. -errno with *error; then everything is undone.
+ *
+ * `beside`: another gateway serves at these addresses, and nothing is taken from it yet; ports are
+ * not checked then. What arrives is still that one's.
  */
 int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *config,
-		      struct fg_steering *steering, struct fg_error *error);
+		      struct fg_steering *steering, bool beside, struct fg_error *error);
+/*
+ * Opened beside another gateway: from now on what arrives is ours, by the stack. `link`: its XDP
+ * link (taken over, also on failure), -1: none is known. On failure nothing, or some UDP addresses
+ * alone, were taken.
+ */
+int fg_dataplane_take(struct fg_dataplane *dataplane, int link, struct fg_error *error);
+/* That other gateway has ended: the interface is ours. */
+void fg_dataplane_inherit(struct fg_dataplane *dataplane);
+/* The gateway stops, perhaps because another one took over: off the interface, so that all that
+ * comes goes up the stack, and to whom that gives it. */
+void fg_dataplane_withdraw(struct fg_dataplane *dataplane);
 /* Closes all sockets and frames; the steering is the caller's. Safe on a zeroed struct. */
 void fg_dataplane_close(struct fg_dataplane *dataplane);
 

@@ -11,6 +11,7 @@
 #define MIN_ENTRIES   32
 #define BUSY_ATTEMPTS 20
 #define BUSY_PAUSE_US 100000
+#define ENDED_NS      500000000ull   /* a gateway's frames are freed a moment after its end */
 #define STEADY_NS     10000000000ull /* lost after so long: attached again at once ... */
 #define PAUSE_NS      1000000000ull  /* ... earlier, or not possible: after this, doubling ... */
 #define PAUSE_MAX_NS  64000000000ull /* ... up to this */
@@ -89,6 +90,13 @@ void fg_dataplane_interface_close(struct fg_dataplane *dataplane)
 
 /* ---- attaching -------------------------------------------------------------------------- */
 
+/* A reason that passes: no reason to take a slower mode for good. */
+static bool passes(int code)
+{
+	return code == -EBUSY || code == -ENODEV || code == -ENETDOWN || code == -ENOMEM ||
+	       code == -EAGAIN || code == -EINTR;
+}
+
 /* The MAC and the addresses that the program judges frames by (bpf/host.h). */
 static int tell_host(const struct fg_dataplane *dataplane, enum fg_mode mode)
 {
@@ -99,17 +107,27 @@ static int tell_host(const struct fg_dataplane *dataplane, enum fg_mode mode)
 	return code ? code : fg_steering_set_host(dataplane->steering, &host);
 }
 
+static int check_mode(const struct fg_interface *interface, enum fg_mode mode,
+		      struct fg_error *error)
+{
+	if (mode >= fg_interface_fastest(interface))
+		return 0;
+	return fg_error_set(error, -EOPNOTSUPP, "interface %s %s", interface->name,
+			    fg_interface_limit(interface));
+}
+
 /* The program first: if there is another one, its name is the best explanation. Until a slot has a
- * socket it lets everything pass. Frames that are still bound are used again. */
+ * socket it lets everything pass. Frames that are still bound, and a link that was taken from
+ * another gateway, are used again. */
 static int attach(struct fg_dataplane *dataplane, enum fg_mode mode, struct fg_error *error)
 {
 	const struct fg_interface *interface = &dataplane->interface;
-	bool kept;
+	bool kept, taken;
 	int code;
 
-	if (mode < fg_interface_fastest(interface))
-		return fg_error_set(error, -EOPNOTSUPP, "interface %s %s", interface->name,
-				    fg_interface_limit(interface));
+	code = check_mode(interface, mode, error);
+	if (code)
+		return code;
 	if (mode > dataplane->bound_for) /* perhaps the driver's own frames, without a copy */
 		close_frames(dataplane);
 	kept = dataplane->queues > 0;
@@ -117,16 +135,23 @@ static int attach(struct fg_dataplane *dataplane, enum fg_mode mode, struct fg_e
 	if (code)
 		return fg_error_set(error, code, "interface %s: no Ethernet address: %s",
 				    interface->name, strerror(-code));
-	code = fg_steering_attach(dataplane->steering, interface->index, mode == FG_MODE_NATIVE,
-				  error);
+	taken = dataplane->taken == mode &&
+		fg_steering_attached_to(dataplane->steering) == interface->index;
+	if (!taken) {
+		fg_steering_detach(dataplane->steering);
+		code = fg_steering_attach(dataplane->steering, interface->index,
+					  mode == FG_MODE_NATIVE, error);
+	}
 	if (!code)
 		code = open_frames(dataplane, mode, error);
 	if (code) {
-		fg_steering_detach(dataplane->steering);
+		if (!taken || !passes(code))
+			fg_steering_detach(dataplane->steering);
 		if (!kept)
 			close_frames(dataplane);
 		return code;
 	}
+	dataplane->taken = FG_MODE_NONE;
 	dataplane->mode = dataplane->bound_for = mode;
 	dataplane->attached_ns = fg_clock_ns();
 	return 0;
@@ -138,13 +163,6 @@ static void add_reason(struct fg_dataplane *dataplane, enum fg_mode mode, const 
 
 	snprintf(dataplane->mode_reason + used, sizeof(dataplane->mode_reason) - used, "%s%s: %s",
 		 used ? "; " : "", fg_mode_name(mode), text);
-}
-
-/* A reason that passes: no reason to take a slower mode for good. */
-static bool passes(int code)
-{
-	return code == -EBUSY || code == -ENODEV || code == -ENETDOWN || code == -ENOMEM ||
-	       code == -EAGAIN || code == -EINTR;
 }
 
 /* The configured mode, or the faster of the two with XDP; mode_reason says why not the fastest. */
@@ -224,6 +242,19 @@ static int check_interface(const struct fg_dataplane *dataplane, struct fg_error
 	return 0;
 }
 
+/* Whether an attachment succeeds shows when the other gateway has ended; what can be known before
+ * is. */
+static int start_beside(struct fg_dataplane *dataplane, struct fg_error *error)
+{
+	enum fg_mode forced = dataplane->config->mode;
+
+	snprintf(dataplane->mode_reason, sizeof(dataplane->mode_reason),
+		 "interface %s: the gateway that this one replaces has it still",
+		 dataplane->interface.name);
+	dataplane->by_xdp = forced || fg_interface_fastest(&dataplane->interface) < FG_MODE_SOCKETS;
+	return forced ? check_mode(&dataplane->interface, forced, error) : 0;
+}
+
 static int start(struct fg_dataplane *dataplane, struct fg_error *error)
 {
 	enum fg_mode forced = dataplane->config->mode;
@@ -238,6 +269,8 @@ static int start(struct fg_dataplane *dataplane, struct fg_error *error)
 	if (code || forced == FG_MODE_SOCKETS)
 		return code;
 	fg_dataplane_announce(dataplane);
+	if (dataplane->beside)
+		return start_beside(dataplane, error);
 	code = choose_mode(dataplane, error);
 	dataplane->by_xdp = !code;
 	return forced ? code : 0;
@@ -256,7 +289,7 @@ int fg_dataplane_interface_open(struct fg_dataplane *dataplane, struct fg_error 
 
 static bool attached(const struct fg_dataplane *dataplane)
 {
-	return dataplane->steering->link >= 0;
+	return dataplane->mode != FG_MODE_SOCKETS;
 }
 
 /* What the frames were bound to is not there any more, or is not the interface. */
@@ -275,7 +308,7 @@ static const char *trouble(const struct fg_dataplane *dataplane)
 		return "is another one now";
 	if (is_stale(dataplane))
 		return "was away";
-	return fg_steering_is_attached(dataplane->steering) ? NULL : "lost its XDP program";
+	return fg_steering_attached_to(dataplane->steering) ? NULL : "lost its XDP program";
 }
 
 static void say_lost(struct fg_dataplane *dataplane, const char *why)
@@ -366,9 +399,41 @@ void fg_dataplane_look(struct fg_dataplane *dataplane)
 		close_frames(dataplane);
 	if (attached(dataplane) && dataplane->queues < usable_queues(dataplane))
 		add_queues(dataplane);
-	if (!attached(dataplane) && dataplane->by_xdp &&
+	if (!attached(dataplane) && dataplane->by_xdp && !dataplane->beside &&
 	    (changed || fg_clock_ns() >= dataplane->retry_ns))
 		regain(dataplane);
+}
+
+/* ---- from another gateway, and to one ---------------------------------------------------- */
+
+void fg_dataplane_interface_take(struct fg_dataplane *dataplane, int link)
+{
+	enum fg_mode mode;
+	bool native;
+
+	if (link < 0)
+		return;
+	if (!dataplane->by_xdp || fg_steering_take(dataplane->steering, link, &native)) {
+		close(link);
+		return;
+	}
+	mode = native ? FG_MODE_NATIVE : FG_MODE_GENERIC;
+	dataplane->taken = mode;
+	tell_host(dataplane, mode);
+}
+
+void fg_dataplane_inherit(struct fg_dataplane *dataplane)
+{
+	dataplane->beside = false;
+	dataplane->pause_ns = 0;
+	dataplane->retry_ns = fg_clock_ns() + ENDED_NS;
+}
+
+void fg_dataplane_withdraw(struct fg_dataplane *dataplane)
+{
+	fg_steering_detach(dataplane->steering);
+	dataplane->by_xdp = false;
+	dataplane->mode = FG_MODE_SOCKETS;
 }
 
 /* ---- slots ------------------------------------------------------------------------------ */

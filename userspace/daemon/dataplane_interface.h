@@ -23,8 +23,12 @@
 #include "userspace/daemon/dataplane.h"
 
 /* Attaches in the fastest mode that an answer can leave in: native, generic, sockets; or in
- * config->mode alone. -errno with *error; then the caller calls close. */
+ * config->mode alone. Beside another gateway: sockets, until it is inherited. -errno with *error;
+ * then the caller calls close. */
 int fg_dataplane_interface_open(struct fg_dataplane *dataplane, struct fg_error *error);
+/* The link of another gateway (taken over; -1: none): if it is to the interface that frames will
+ * be bound to, it runs our program from now on. */
+void fg_dataplane_interface_take(struct fg_dataplane *dataplane, int link);
 /* Closes frames and AF_XDP sockets; taking the program off is the steering's. */
 void fg_dataplane_interface_close(struct fg_dataplane *dataplane);
 

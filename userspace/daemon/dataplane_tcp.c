@@ -85,25 +85,19 @@ static int check_port(const struct sockaddr_storage *address, struct fg_error *e
  *
  * No TCP_DEFER_ACCEPT: a client may well connect long before its first request, and its handshake
  * would stay half open meanwhile, the SYN-ACK repeated, until it is forgotten.
- *
- * The program is attached after listen(2), because that is when the socket joins its group; a
- * program attached before would be thrown away there. It belongs to the whole group.
  */
 static int open_listener(const struct fg_dataplane *dataplane, uint16_t row, uint32_t listener,
 			 const struct sock_fprog *filter, int *result)
 {
-	const struct fg_steering *steering = dataplane->steering;
 	int fd, code = bind_tcp(&dataplane->config->listen_tcp[listener], true, &fd);
 
 	if (code)
 		return code;
 	if ((filter && setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, filter, sizeof(*filter))) ||
-	    listen(fd, BACKLOG) ||
-	    setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &steering->migrate,
-		       sizeof(steering->migrate)))
+	    listen(fd, BACKLOG))
 		code = -errno;
 	else
-		code = fg_steering_set_tcp(steering, row, listener, fd);
+		code = fg_steering_set_tcp(dataplane->steering, row, listener, fd);
 	if (code)
 		close(fd);
 	else
@@ -135,7 +129,7 @@ int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, struct fg_error *error
 	if (!count)
 		return 0;
 	code = check_descriptors(config, error);
-	for (i = 0; !code && i < count; i++)
+	for (i = 0; !code && !dataplane->beside && i < count; i++)
 		code = check_port(&config->listen_tcp[i], error);
 	if (code)
 		return code;
@@ -146,12 +140,27 @@ int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, struct fg_error *error
 			fg_error_set(error, code, "announcing a listener: %s", strerror(-code));
 	}
 	if (!code)
-		code = fg_steering_attach_tcp(dataplane->steering, error);
+		code = fg_steering_load_tcp(dataplane->steering, error);
 	for (i = 0; !code && i < count; i++) {
 		code = open_listener(dataplane, FG_SINK_ROW, i, &drop, &dataplane->tcp_sinks[i]);
 		if (code)
 			explain(&config->listen_tcp[i], code, error);
 	}
+	return code;
+}
+
+/* fg_migrate belongs to the whole group, which a socket joins in listen(2): as for UDP, the sinks
+ * stand for all. It is the last, because until fg_lookup chooses for us there is nobody to move to.
+ */
+int fg_dataplane_tcp_take(struct fg_dataplane *dataplane, struct fg_error *error)
+{
+	uint32_t count = dataplane->config->listen_tcp_count;
+	int code = count ? fg_steering_attach_tcp(dataplane->steering, error) : 0;
+
+	for (uint32_t i = 0; !code && i < count; i++)
+		if (setsockopt(dataplane->tcp_sinks[i], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF,
+			       &dataplane->steering->migrate, sizeof(int)))
+			code = fg_error_set(error, -errno, "TCP sockets: %s", strerror(errno));
 	return code;
 }
 

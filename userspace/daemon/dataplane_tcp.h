@@ -21,9 +21,12 @@
 
 #include "userspace/daemon/dataplane.h"
 
-/* Checks that the ports are free, announces the addresses, attaches fg_lookup, opens the sinks.
- * Nothing without TCP listeners. On failure the caller calls close. */
+/* Checks that the ports are free (unless another gateway has them still), announces the addresses,
+ * opens the sinks. Nothing without TCP listeners. On failure the caller calls close. */
 int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, struct fg_error *error);
+/* From now on fg_lookup chooses for new connections, and fg_migrate for those that are left over.
+ */
+int fg_dataplane_tcp_take(struct fg_dataplane *dataplane, struct fg_error *error);
 void fg_dataplane_tcp_close(struct fg_dataplane *dataplane);
 
 /* Opens the slot's listeners unless they are, and puts them into the map. */

@@ -332,6 +332,17 @@ static void audit_upgrade(struct fg_control *control)
 	control->state->control.upgrades_told = upgrades;
 }
 
+void fg_control_tell_replaced(struct fg_control *control)
+{
+	const struct fg_audit_event event = {.what = "replace",
+					     .generation = live_id(
+						     fg_rollout_current(&control->state->rollout)),
+					     .result = "ok",
+					     .why = control->program};
+
+	fg_audit_add(&control->audit, &event);
+}
+
 void fg_control_tell_start(struct fg_control *control)
 {
 	const struct fg_audit_event event = {.what = "control",

@@ -19,14 +19,16 @@
 #include "userspace/daemon/memory.h"
 #include "userspace/daemon/orders.h"
 #include "userspace/daemon/packer.h"
+#include "userspace/daemon/predecessor.h"
 #include "userspace/daemon/steering.h"
 #include "userspace/shared/clock.h"
 #include "userspace/shared/log.h"
 #include "userspace/shared/priority.h"
 #include "userspace/worker/worker.h"
 
-#define TIDY_NS	      1000000000ull /* reads every ledger and asks every socket */
-#define STOP_GRACE_NS 5000000000ull /* beyond the drain deadline */
+#define TIDY_NS	      1000000000ull   /* reads every ledger and asks every socket */
+#define STOP_GRACE_NS 5000000000ull   /* beyond the drain deadline */
+#define TAKE_NS	      120000000000ull /* not ready by then: the other gateway serves on */
 
 /* What the keeper knows of a slot's worker. Its twin in the state page is for reading only: the
  * worker can write to that page, and a pid is a thing to kill. */
@@ -46,13 +48,16 @@ struct keeper {
 	struct fg_shadow_area *shadow;
 	struct post posts[FG_MAX_SLOTS];
 	struct fg_control_child control;
-	int signals;  /* signalfd; -1: closed, as all below */
-	int admin;    /* listening control socket */
-	int audit;    /* the audit log, until control has it */
-	int state_fd; /* memfd of the state page */
+	struct fg_predecessor predecessor;	/* the gateway to replace, until it has ended */
+	int signals;				/* signalfd; -1: closed, as all below */
+	int admin;				/* listening control socket */
+	char admin_path[FG_ADMIN_SOCKET_BYTES]; /* where that is now */
+	int audit;				/* the audit log, until control has it */
+	int state_fd;				/* memfd of the state page */
 	uint64_t tidied_ns;
-	bool pins_fail;	     /* the directory of pins could not be made again; was logged */
-	uint64_t stop_by_ns; /* 0: not stopping */
+	bool pins_fail;	       /* the directory of pins could not be made again; was logged */
+	uint64_t stop_by_ns;   /* 0: not stopping */
+	struct fg_error unfit; /* why the other gateway is not replaced; "": it may be */
 };
 
 /* ---- the interface ---------------------------------------------------------------------- */
@@ -82,6 +87,8 @@ static void look_at_interface(struct keeper *keeper)
 {
 	uint32_t before = atomic_load(&keeper->state->boot.attachment);
 
+	if (keeper->stop_by_ns)
+		return;
 	fg_dataplane_look(&keeper->dataplane);
 	publish_interface(keeper);
 	if (atomic_load(&keeper->state->boot.attachment) != before)
@@ -264,6 +271,48 @@ static void reap_children(struct keeper *keeper)
 		fg_control_child_poke(&keeper->control);
 }
 
+/* ---- the gateway that this one replaces --------------------------------------------------- */
+
+static bool is_beside(const struct keeper *keeper)
+{
+	return atomic_load(&keeper->state->boot.beside);
+}
+
+/* While the other one serves. When it has died there is no better one than this. */
+static void give_up(struct keeper *keeper, const char *why)
+{
+	if (!is_beside(keeper) || !fg_predecessor_lives(&keeper->predecessor))
+		return;
+	fg_error_set(&keeper->unfit, -ECANCELED, "not replaced, pid %d serves on: %s",
+		     keeper->predecessor.pid, why);
+}
+
+/* Each step by itself leaves all that comes to somebody who serves. */
+static void take(struct keeper *keeper)
+{
+	const struct fg_config *config = keeper->config;
+	struct fg_error error = {""};
+	int link, code;
+
+	if (!is_beside(keeper))
+		return;
+	link = fg_predecessor_link(&keeper->predecessor, keeper->dataplane.interface.index);
+	if (fg_dataplane_take(&keeper->dataplane, link, &error)) {
+		keeper->unfit = error;
+		return;
+	}
+	fg_log(FG_LOG_INFO, "replace.take pid=%d link=%s", keeper->predecessor.pid,
+	       keeper->dataplane.taken ? "taken" : "none");
+	if (fg_admin_move(keeper->admin_path, config->socket, &error))
+		fg_log(FG_LOG_ERROR, "replace.socket reason=\"%s\"", error.text);
+	code = fg_predecessor_dismiss(&keeper->predecessor);
+	if (code)
+		fg_log(FG_LOG_ERROR, "replace.dismiss reason=\"%s\" next=\"stop pid %d\"",
+		       strerror(-code), keeper->predecessor.pid);
+	atomic_store(&keeper->state->boot.beside, 0);
+	fg_control_child_poke(&keeper->control);
+}
+
 /* ---- orders ----------------------------------------------------------------------------- */
 
 static bool sane(const struct fg_orders_message *order)
@@ -319,6 +368,12 @@ static void obey(struct keeper *keeper, const struct fg_orders_message *order)
 		break;
 	case FG_ORDERS_UPGRADE:
 		fg_control_child_upgrade(&keeper->control, order->path);
+		break;
+	case FG_ORDERS_TAKE:
+		take(keeper);
+		break;
+	case FG_ORDERS_GIVE_UP:
+		give_up(keeper, order->path);
 		break;
 	default:
 		fg_log(FG_LOG_ERROR, "order.unknown verb=%u", order->verb);
@@ -384,6 +439,7 @@ static int open_steering(struct keeper *keeper, struct fg_error *error)
 		.buckets_log2 = keeper->config->buckets_log2,
 		.flow_idle_ms = keeper->config->flow_idle_ms,
 		.acl_enabled = keeper->config->acl_count > 0,
+		.pins_later = keeper->predecessor.pid,
 	};
 
 	memcpy(steering.pin_dir, keeper->config->pin_dir, sizeof(steering.pin_dir));
@@ -401,6 +457,17 @@ static void raise_descriptors(void)
 		return;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int listen_for_operators(struct keeper *keeper, struct fg_error *error)
+{
+	const struct fg_config *config = keeper->config;
+
+	if (snprintf(keeper->admin_path, sizeof(keeper->admin_path), "%s%s", config->socket,
+		     keeper->predecessor.pid ? ".next" : "") >= (int)sizeof(keeper->admin_path))
+		return fg_error_set(error, -ENAMETOOLONG, "control socket %s: too long for %s.next",
+				    config->socket, config->socket);
+	return fg_admin_listen(keeper->admin_path, config->socket_group, &keeper->admin, error);
 }
 
 static int start_control(struct keeper *keeper)
@@ -432,22 +499,30 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	code = open_signals(keeper);
 	if (code)
 		return fg_error_set(error, code, "signals: %s", strerror(-code));
-	code = fg_audit_file(config->audit_log, &keeper->audit, error);
+	if (config->replace)
+		code = fg_predecessor_find(&keeper->predecessor, config->socket, error);
 	if (!code)
-		code = fg_admin_listen(config->socket, config->socket_group, &keeper->admin, error);
+		code = fg_audit_file(config->audit_log, &keeper->audit, error);
+	if (!code)
+		code = listen_for_operators(keeper, error);
 	if (!code)
 		code = open_steering(keeper, error);
 	if (!code)
-		code = fg_dataplane_open(&keeper->dataplane, config, &keeper->steering, error);
+		code = fg_dataplane_open(&keeper->dataplane, config, &keeper->steering,
+					 keeper->predecessor.pid, error);
 	if (code)
 		return code;
 	boot = &keeper->state->boot;
+	boot->beside = keeper->predecessor.pid != 0;
 	boot->frames = config->frames;
 	publish_interface(keeper);
 	fg_log(FG_LOG_INFO, "start mode=%s interface=%s queues=%u mtu=%u%s%s%s",
 	       fg_mode_name(boot->mode), boot->interface, boot->queues, boot->mtu,
 	       boot->mode_reason[0] ? " reason=\"" : "", boot->mode_reason,
 	       boot->mode_reason[0] ? "\"" : "");
+	if (config->replace)
+		fg_log(FG_LOG_INFO, "replace.begin pid=%d%s", keeper->predecessor.pid,
+		       boot->beside ? "" : " reason=\"nobody is there: an ordinary start\"");
 	code = start_control(keeper);
 	return code ? fg_error_set(error, code, "control: %s", strerror(-code)) : 0;
 }
@@ -477,8 +552,9 @@ static void stop(struct keeper *keeper)
 	fg_steering_close(&keeper->steering);
 	fg_dataplane_close(&keeper->dataplane);
 	if (keeper->admin >= 0)
-		unlink(keeper->config->socket);
+		fg_admin_unlisten(keeper->admin_path);
 	close_fd(keeper->admin);
+	fg_predecessor_close(&keeper->predecessor);
 	close_fd(keeper->audit);
 	close_fd(keeper->signals);
 	if (keeper->shadow)
@@ -516,6 +592,7 @@ static void hang_up(struct keeper *keeper)
 static void stop_soon(struct keeper *keeper, uint32_t signo)
 {
 	fg_log(FG_LOG_INFO, "stop signal=%s", strsignal((int)signo));
+	fg_dataplane_withdraw(&keeper->dataplane);
 	keeper->stop_by_ns = keeper->stop_by_ns
 				     ? 1
 				     : fg_clock_ns() + STOP_GRACE_NS +
@@ -547,7 +624,8 @@ static bool any_worker(const struct keeper *keeper)
 
 static bool finished(const struct keeper *keeper)
 {
-	return keeper->stop_by_ns && (!any_worker(keeper) || fg_clock_ns() > keeper->stop_by_ns);
+	return keeper->unfit.text[0] ||
+	       (keeper->stop_by_ns && (!any_worker(keeper) || fg_clock_ns() > keeper->stop_by_ns));
 }
 
 /* Somebody may have removed the directory. Flips do without it; people and tools that look do not.
@@ -564,6 +642,20 @@ static void keep_pins(struct keeper *keeper)
 	keeper->pins_fail = code < 0;
 }
 
+/* What it leaves behind is for whoever has its traffic. */
+static void look_at_predecessor(struct keeper *keeper)
+{
+	bool lives = fg_predecessor_lives(&keeper->predecessor);
+
+	if (lives && is_beside(keeper) && fg_clock_ns() > keeper->state->boot.started_ns + TAKE_NS)
+		give_up(keeper, "not ready to serve all that it serves after 120 s (see the log)");
+	if (lives || is_beside(keeper))
+		return;
+	fg_log(FG_LOG_INFO, "replace.done");
+	fg_dataplane_inherit(&keeper->dataplane);
+	keep_pins(keeper);
+}
+
 /* What could not be taken back at once from a worker that ended, and the drops that only the
  * keeper's sockets know of. */
 static void tidy(struct keeper *keeper)
@@ -578,7 +670,10 @@ static void tidy(struct keeper *keeper)
 			fg_dataplane_reclaim_slot(&keeper->dataplane, slot);
 	fg_dataplane_count_drops(&keeper->dataplane, &keeper->state->boot.drops);
 	atomic_store(&keeper->state->boot.log_lost, fg_log_lost());
-	keep_pins(keeper);
+	if (keeper->dataplane.beside)
+		look_at_predecessor(keeper);
+	else
+		keep_pins(keeper);
 	look_at_interface(keeper);
 }
 
@@ -591,11 +686,14 @@ static void loop(struct keeper *keeper)
 			{.fd = keeper->signals, .events = POLLIN},
 			{.fd = keeper->control.orders, .events = POLLIN}, /* poll skips -1 */
 			{.fd = keeper->dataplane.watch, .events = POLLIN},
+			{.fd = keeper->predecessor.pidfd, .events = POLLIN},
 		};
 
-		poll(polls, 3, soon || keeper->stop_by_ns ? 50 : 500);
+		poll(polls, 4, soon || keeper->stop_by_ns ? 50 : 500);
 		if (polls[2].revents)
 			look_at_interface(keeper);
+		if (polls[3].revents)
+			keeper->tidied_ns = 0; /* it ended */
 		read_signals(keeper);
 		read_orders(keeper);
 		soon = fg_control_child_keep(&keeper->control);
@@ -615,9 +713,12 @@ int fg_keeper_run(const struct fg_config *config, const struct fg_rules *rules,
 	keeper->config = config;
 	keeper->rules = rules;
 	keeper->signals = keeper->admin = keeper->audit = keeper->state_fd = -1;
+	keeper->predecessor.pidfd = -1;
 	code = start(keeper, error);
 	if (!code)
 		loop(keeper);
+	if (keeper->unfit.text[0])
+		code = fg_error_set(error, -ECANCELED, "%s", keeper->unfit.text);
 	stop(keeper);
 	free(keeper);
 	return code;

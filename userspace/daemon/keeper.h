@@ -14,8 +14,9 @@
 
 /*
  * Opens everything, serves models by `rules` until a reload, runs until SIGTERM or SIGINT, drains,
- * closes everything. A second signal does not wait for drains. 0: stopped politely; -errno with
- * *error: could not start, and nothing is left behind.
+ * closes everything. A second signal does not wait for drains. With config->replace first takes the
+ * place of the gateway at config->socket (predecessor.h). 0: stopped politely; -errno with *error:
+ * could not start, and nothing is left behind, or could not replace, and the other one serves on.
  */
 int fg_keeper_run(const struct fg_config *config, const struct fg_rules *rules,
 		  struct fg_error *error);

@@ -21,6 +21,8 @@ enum fg_orders_verb {
 	FG_ORDERS_KILL,	 /* SIGKILL the worker in slot (it hangs) */
 	FG_ORDERS_PRIORITY, /* slot, urgent: 1 while draining (see keeper.c), 0 otherwise */
 	FG_ORDERS_UPGRADE,  /* path: run this flipgated as control from now on, see takeover.h */
+	FG_ORDERS_TAKE,	    /* all serves: take the place of the one that is replaced */
+	FG_ORDERS_GIVE_UP,  /* path: why this one cannot, a text; the other one serves on */
 	FG_ORDERS_AUDIT,    /* keeper to control: the audit log is this descriptor from now on */
 };
 

@@ -549,7 +549,7 @@ uint64_t fg_control_reconcile(struct fg_control *control)
 		fg_rollout_step(&control->next, &control->observed, &control->pace, now_ns,
 				&control->actions);
 		changed = fg_control_publish(control);
-		if (control->table)
+		if (control->table && !atomic_load(&control->state->boot.beside))
 			fg_served_note(&control->served, &control->next);
 		if (changed && store_is_stale(control))
 			return 0; /* what the step listed goes by that store, too */

@@ -151,7 +151,7 @@ int fg_remarks_check(const struct fg_rules *rules, struct fg_error *error)
 	for (uint32_t i = 0; i < store->count; i++) /* as if all of it stood still */
 		for (uint32_t k = 0; k < store->models[i].count; k++)
 			store->models[i].versions[k].complete = true;
-	fg_wanted_sync(rollout, store);
+	fg_wanted_sync(rollout, store, NULL);
 	fg_remarks_on_rollout(&repository->remarks, rollout, store, rules);
 	for (uint32_t i = 0; i < repository->remarks.count; i++)
 		printf("not served: %s\n", fg_remark_text(&repository->remarks.list[i], text));

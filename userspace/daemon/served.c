@@ -7,10 +7,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "sched/wanted.h"
 #include "userspace/daemon/repository.h"
 #include "userspace/shared/log.h"
 
-#define MAX_BYTES 4096
+#define MAX_BYTES 8192
 
 static bool trusted(int fd)
 {
@@ -20,29 +21,29 @@ static bool trusted(int fd)
 	       !(info.st_mode & (S_IWGRP | S_IWOTH));
 }
 
-static void add(struct fg_rollout_served *list, const char *model, uint64_t version)
+static void add(struct fg_rollout_served *list, const struct fg_rollout_served_model *model)
 {
-	uint32_t i;
-
-	for (i = 0; i < list->count; i++)
-		if (!strcmp(list->list[i].model, model))
-			return;
-	if (list->count == FG_ROLLOUT_MAX_MODELS)
-		return;
-	snprintf(list->list[list->count].model, sizeof(list->list[0].model), "%s", model);
-	list->list[list->count++].version = version;
+	if (!fg_rollout_served(list, model->model) && list->count < FG_ROLLOUT_MAX_MODELS)
+		list->list[list->count++] = *model;
 }
 
 /* Lines that are none are left out. */
 static void parse(struct fg_rollout_served *list, char *text)
 {
-	char model[FG_ROLLOUT_NAME_BYTES], *line, *rest = text;
-	uint64_t version;
+	char *line, *rest = text;
 
-	while ((line = strsep(&rest, "\n")))
-		if (sscanf(line, "%63s %" SCNu64, model, &version) == 2 && version &&
-		    fg_repository_valid_model(model))
-			add(list, model, version);
+	while ((line = strsep(&rest, "\n"))) {
+		struct fg_rollout_served_model model = {0};
+		char away[8];
+		int fields = sscanf(line, "%63s %" SCNu64 " %" SCNu64 " %" SCNu64 " %7s",
+				    model.model, &model.version, &model.chosen, &model.seen, away);
+
+		if (fields == 3) /* a choice needs both */
+			model.chosen = 0;
+		model.away = fields == 5;
+		if (fields >= 2 && model.version && fg_repository_valid_model(model.model))
+			add(list, &model);
+	}
 }
 
 void fg_served_open(struct fg_served *served, const char *folder, const char *name)
@@ -81,7 +82,9 @@ static int write_list(const struct fg_served *served, const struct fg_rollout_se
 	if (!file)
 		return -errno;
 	for (i = 0; i < list->count; i++)
-		fprintf(file, "%s %" PRIu64 "\n", list->list[i].model, list->list[i].version);
+		fprintf(file, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 "%s\n", list->list[i].model,
+			list->list[i].version, list->list[i].chosen, list->list[i].seen,
+			list->list[i].away ? " away" : "");
 	if (ferror(file))
 		code = -EIO;
 	if (fclose(file) && !code)
@@ -91,9 +94,32 @@ static int write_list(const struct fg_served *served, const struct fg_rollout_se
 	return code;
 }
 
+/* A canary that is under way ends with this gateway: then what served before it is the choice. */
+static struct fg_rollout_served_model describe(const struct fg_rollout *rollout,
+					       const struct fg_rollout_entry *entry)
+{
+	const struct fg_rollout_model *record =
+		fg_wanted_model((struct fg_rollout *)rollout, entry->model);
+	const struct fg_canary *canary = &rollout->canary;
+	struct fg_rollout_served_model model = {.version = entry->version};
+
+	memcpy(model.model, entry->model, sizeof(model.model));
+	if (record && record->chosen) {
+		model.chosen = record->chosen;
+		model.seen = record->seen;
+	}
+	if (fg_canary_active(canary) && !strcmp(canary->model, entry->model)) {
+		model.chosen = entry->version;
+		if (model.seen < canary->version)
+			model.seen = canary->version;
+	}
+	return model;
+}
+
 void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout)
 {
 	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
+	struct fg_rollout_served_model model;
 	struct fg_rollout_served list;
 	uint32_t i;
 	int code;
@@ -101,19 +127,24 @@ void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout)
 	if (!live || !served->path[0])
 		return;
 	memset(&list, 0, sizeof(list));
-	for (i = 0; i < live->entry_count; i++)
+	for (i = 0; i < live->entry_count; i++) {
+		model = describe(rollout, &live->entries[i]);
 		if (live->entries[i].is_default)
-			add(&list, live->entries[i].model, live->entries[i].version);
-	for (i = 0; i < served->list.count; i++)
-		add(&list, served->list.list[i].model, served->list.list[i].version);
+			add(&list, &model);
+	}
+	for (i = 0; i < served->list.count; i++) {
+		model = served->list.list[i];
+		model.away = true;
+		add(&list, &model);
+	}
 	if (!memcmp(&list, &served->list, sizeof(list)))
 		return;
 	served->list = list;
 	code = write_list(served, &list);
 	if (code && !served->failing)
 		fg_log(FG_LOG_WARN,
-		       "served.write path=\"%s\" reason=\"%s\" next=\"the next start packs in any "
-		       "order\"",
+		       "served.write path=\"%s\" reason=\"%s\" next=\"the next start knows "
+		       "neither an order nor choices\"",
 		       served->path, strerror(-code));
 	served->failing = code != 0;
 }

@@ -1,10 +1,12 @@
 /*
  * served.h: which models served last, for the next start: these are packed first
- * (sched/rollout_pack.h).
+ * (sched/rollout_pack.h), and what an operator chose stays chosen (sched/wanted.h): a version that
+ * was rolled back from does not come back with a restart.
  *
- * A text file NAME.served in the state directory, one line "MODEL VERSION" each, replaced whole
- * when another set serves. It only orders work: without it, or when it is not to be trusted (not a
- * plain file of this user that nobody else may write), a start knows nothing and goes on.
+ * A text file NAME.served in the state directory, one line "MODEL VERSION CHOSEN SEEN" each (0 0:
+ * nothing was chosen), and " away" where it does not serve any more, replaced whole when another
+ * set serves or another choice is made. Without it, or when it is not to be trusted (not a plain
+ * file of this user that nobody else may write), a start knows nothing and goes on.
  */
 #ifndef FG_DAEMON_SERVED_H
 #define FG_DAEMON_SERVED_H

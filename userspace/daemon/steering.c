@@ -174,7 +174,7 @@ static int load_socket(struct fg_steering *steering, struct fg_error *error)
 	return 0;
 }
 
-static int load_lookup(struct fg_steering *steering, struct fg_error *error)
+int fg_steering_load_tcp(struct fg_steering *steering, struct fg_error *error)
 {
 	int err;
 
@@ -226,13 +226,14 @@ static int check_config(const struct fg_steering_config *config, struct fg_error
 int fg_steering_open(struct fg_steering *steering, const struct fg_steering_config *config,
 		     struct fg_error *error)
 {
-	int err = check_config(config, error), pins;
+	int err = check_config(config, error), pins = -1;
 
 	memset(steering, 0, sizeof(*steering));
 	if (err)
 		return err;
-	pins = fg_pins_open(config->pin_dir, error);
-	if (pins < 0)
+	if (!config->pins_later)
+		pins = fg_pins_open(config->pin_dir, error);
+	if (pins < 0 && !config->pins_later)
 		return pins;
 	steering->config = *config;
 	steering->idle_ticks = ticks_from_ms(config->flow_idle_ms);
@@ -244,7 +245,7 @@ int fg_steering_open(struct fg_steering *steering, const struct fg_steering_conf
 		err = load_socket(steering, error);
 	if (!err)
 		err = fg_steering_map(steering, error);
-	if (!err)
+	if (!err && pins >= 0)
 		err = fg_pins_add(steering, error);
 	if (err)
 		fg_steering_close(steering);
@@ -260,7 +261,8 @@ int fg_steering_keep_pins(struct fg_steering *steering, struct fg_error *error)
 	pins = fg_pins_open(steering->config.pin_dir, error);
 	if (pins < 0)
 		return pins;
-	close(steering->pins);
+	if (steering->pins >= 0)
+		close(steering->pins);
 	steering->pins = pins;
 	err = fg_pins_add(steering, error);
 	return err ? err : 1;
@@ -287,8 +289,10 @@ void fg_steering_close(struct fg_steering *steering)
 	lookup_bpf__destroy(steering->lookup);
 	socket_bpf__destroy(steering->socket);
 	ingress_bpf__destroy(steering->ingress);
-	fg_pins_remove(steering->config.pin_dir);
-	close(steering->pins);
+	if (steering->pins >= 0) {
+		fg_pins_remove(steering->config.pin_dir);
+		close(steering->pins);
+	}
 	memset(steering, 0, sizeof(*steering));
 }
 
@@ -347,6 +351,25 @@ int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
 	return 0;
 }
 
+int fg_steering_take(struct fg_steering *steering, int link, bool *native)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	struct bpf_link_info info = {};
+	__u32 size = sizeof(info);
+	int err = bpf_obj_get_info_by_fd(link, &info, &size);
+
+	if (!err)
+		err = bpf_xdp_query((int)info.xdp.ifindex, 0, &query);
+	if (!err)
+		err = bpf_link_update(link, bpf_program__fd(steering->ingress->progs.fg_ingress),
+				      NULL);
+	if (err)
+		return err;
+	*native = query.attach_mode == XDP_ATTACHED_DRV;
+	steering->link = link;
+	return 0;
+}
+
 void fg_steering_detach(struct fg_steering *steering)
 {
 	if (steering->link >= 0)
@@ -354,22 +377,20 @@ void fg_steering_detach(struct fg_steering *steering)
 	steering->link = -1;
 }
 
-bool fg_steering_is_attached(const struct fg_steering *steering)
+int fg_steering_attached_to(const struct fg_steering *steering)
 {
 	struct bpf_link_info info = {};
 	__u32 size = sizeof(info);
 
-	return steering->link >= 0 && !bpf_obj_get_info_by_fd(steering->link, &info, &size) &&
-	       info.xdp.ifindex;
+	if (steering->link < 0 || bpf_obj_get_info_by_fd(steering->link, &info, &size))
+		return 0;
+	return (int)info.xdp.ifindex;
 }
 
 int fg_steering_attach_tcp(struct fg_steering *steering, struct fg_error *error)
 {
-	int link, netns, err = load_lookup(steering, error);
+	int link, netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 
-	if (err)
-		return err;
-	netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (netns < 0)
 		return fg_error_set(error, -errno, "/proc/self/ns/net: %s", strerror(errno));
 	link = bpf_link_create(bpf_program__fd(steering->lookup->progs.fg_lookup), netns,

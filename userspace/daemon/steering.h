@@ -28,13 +28,14 @@ struct fg_steering_config {
 	uint32_t buckets_log2; /* 10 .. 24 */
 	uint32_t flow_idle_ms; /* 1 .. 2^30 */
 	uint32_t hash_seed;
+	bool pins_later; /* another keeper has pin_dir still: fg_steering_keep_pins tries it */
 	bool acl_enabled;
 };
 
 struct fg_steering {
 	struct ingress_bpf *ingress; /* skeletons; they own the map and program fds */
 	struct socket_bpf *socket;
-	struct lookup_bpf *lookup; /* NULL until fg_steering_attach_tcp */
+	struct lookup_bpf *lookup; /* NULL until fg_steering_load_tcp */
 	struct fg_steering_config config;
 	int live, services, slots, xsks, socks_udp, socks_tcp, buckets, acl, counters,
 		host;  /* map fds */
@@ -42,10 +43,10 @@ struct fg_steering {
 	int clock;     /* fd of the program that tells the tick */
 	int btf;       /* fd of the types that a table is made of ... */
 	uint32_t table_key_type, table_value_type; /* ... and their ids there */
-	int migrate;	     /* fd of the program for TCP listeners' groups; -1 until attach_tcp */
+	int migrate;	     /* fd of the program for TCP listeners' groups; -1 until load_tcp */
 	int link;	     /* fd of the XDP link, -1 when not attached */
 	int lookup_link;     /* fd of the sk_lookup link, likewise */
-	int pins;	     /* fd of pin_dir, flock-ed: one keeper per directory */
+	int pins;	     /* fd of pin_dir, flock-ed: one keeper per directory; -1: later */
 	uint32_t idle_ticks; /* config.flow_idle_ms in kernel ticks, rounded up */
 	const union fg_bucket *bucket_words; /* mapped read-only; buckets_log2 says how many */
 	union fg_slot *slot_words;	     /* (FG_MAX_SLOTS), mapped */
@@ -80,16 +81,22 @@ int fg_steering_keep_pins(struct fg_steering *steering, struct fg_error *error);
  */
 int fg_steering_attach(struct fg_steering *steering, int ifindex, bool native,
 		       struct fg_error *error);
+/* Makes `link`, another gateway's link to an interface, run our program from now on; no packet
+ * meets none. *native says in which mode. `link` becomes the steering's, unless this fails. */
+int fg_steering_take(struct fg_steering *steering, int link, bool *native);
 /* Takes the XDP program off the interface again; nothing when it is not attached. */
 void fg_steering_detach(struct fg_steering *steering);
 
-/* Is it on an interface still, or did that go, or somebody take it off by force? */
-bool fg_steering_is_attached(const struct fg_steering *steering);
+/* The index of the interface that it is on still; 0: none, because that went, or somebody took it
+ * off by force. */
+int fg_steering_attached_to(const struct fg_steering *steering);
 
+/* Loads the programs for TCP. For a gateway that has TCP listeners. */
+int fg_steering_load_tcp(struct fg_steering *steering, struct fg_error *error);
 /*
- * Loads the programs for TCP and attaches fg_lookup to this process's network namespace, until
- * fg_steering_close. For a gateway that has TCP listeners: the program runs for every new TCP
- * connection of the namespace, whoever it is for. After the addresses are announced.
+ * Attaches fg_lookup to this process's network namespace, until fg_steering_close: it runs for
+ * every new TCP connection of the namespace, whoever it is for, and overrules those that were
+ * attached before. After the addresses are announced.
  */
 int fg_steering_attach_tcp(struct fg_steering *steering, struct fg_error *error);
 

@@ -194,7 +194,8 @@ static void pin_table(const struct fg_steering *steering, uint16_t service, int 
 {
 	char path[PATH_MAX];
 
-	if (!fg_pins_table_path(steering->config.pin_dir, service, path, sizeof(path)))
+	if (!fg_pins_ours(steering) ||
+	    !fg_pins_table_path(steering->config.pin_dir, service, path, sizeof(path)))
 		return;
 	unlink(path);
 	bpf_obj_pin(fd, path);

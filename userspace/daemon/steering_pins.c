@@ -143,6 +143,31 @@ bool fg_pins_there(const char *dir, int fd)
 	       there.st_ino == ours.st_ino;
 }
 
+static uint32_t map_id(int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &size) ? 0 : info.id;
+}
+
+bool fg_pins_ours(const struct fg_steering *steering)
+{
+	char path[PATH_MAX];
+	uint32_t id = map_id(steering->live);
+	bool ours = false;
+	int fd;
+
+	if (!pin_path(steering->config.pin_dir, "live", path, sizeof(path)))
+		return false;
+	fd = bpf_obj_get(path);
+	if (fd >= 0) {
+		ours = id && map_id(fd) == id;
+		close(fd);
+	}
+	return ours;
+}
+
 void fg_pins_remove(const char *dir)
 {
 	remove_pins(dir);

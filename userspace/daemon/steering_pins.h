@@ -20,6 +20,10 @@ int fg_pins_add(const struct fg_steering *steering, struct fg_error *error);
 /* Is `fd`, from fg_pins_open, still the directory that stands at `dir`? */
 bool fg_pins_there(const char *dir, int fd);
 
+/* Are the pins at config.pin_dir those of our maps, and not of another gateway that we are to
+ * replace? */
+bool fg_pins_ours(const struct fg_steering *steering);
+
 /* Removes our pins and, if nothing else is in it, the directory. */
 void fg_pins_remove(const char *dir);
 

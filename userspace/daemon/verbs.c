@@ -538,7 +538,7 @@ static json_t *begin(void *context, struct fg_admin_request *request, uint64_t n
 
 	control->next = *fg_rollout_current(&control->state->rollout);
 	request->from = fg_verb_live(&control->next, request);
-	fg_wanted_sync(&control->next, &control->repository.store);
+	fg_wanted_sync(&control->next, &control->repository.store, &control->served.list);
 	fg_control_publish(control); /* so that what the verb changes is the verb's */
 	if (verb->changes)
 		reply = refuse(control, request);

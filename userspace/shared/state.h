@@ -63,6 +63,7 @@ struct fg_state_boot {
 	_Atomic uint32_t control_starts; /* of control, this one included; see control.in_charge */
 	_Atomic uint32_t upgrades; /* of control (takeover.h), tried to their end; announces ... */
 	char upgrade_error[256];   /* ... why the last one was not done; "": it was */
+	_Atomic uint32_t beside;   /* 1: another gateway has the traffic still (predecessor.h) */
 	_Atomic uint32_t stopping; /* 1: keeper was asked to stop: drain all, then exit */
 	_Atomic uint32_t reloads;  /* SIGHUPs: control reads the models' configuration again */
 	uint32_t layout;	   /* FG_STATE_LAYOUT: who takes over must mean the same */
