@@ -373,9 +373,10 @@ def main(*tests):
     failed = 0
     for number, test in enumerate(tests, 1):
         name, function = test if isinstance(test, tuple) else (test.__name__, test)
+        began = time.monotonic()
         try:
             function()
-            print(f"ok {number} - {name}", flush=True)
+            print(f"ok {number} - {name} # {time.monotonic() - began:.1f} s", flush=True)
         except Exception:  # the next test may still tell something
             failed += 1
             print(f"not ok {number} - {name}")

@@ -197,12 +197,12 @@ def killed_worker(mode):
 
 
 def frames_survive_many_deaths():
-    """A leak of frames would end service: 256 frames, and a worker killed under load 12 times."""
+    """A leak of frames would end service: 256 frames, and a worker killed under load 8 times."""
     repository = Repository()
     repository.publish(1)
     with Net() as net, Gateway(net, repository, "--frames", "256") as gateway:
         process = load_start(net, "--duration", "9", "--rate", "3000", "--flows", "40")
-        for _ in range(12):
+        for _ in range(8):
             time.sleep(0.3)
             pid = wait_for("a worker", gateway.workers)[0]["pid"]
             os.kill(pid, signal.SIGKILL)
