@@ -1,6 +1,7 @@
 #!/bin/sh
 # In the test machine: one gateway, load from a namespace on the other end of a veth pair, a new
-# version published meanwhile. TAP. Ends with the machine, so it removes nothing.
+# version published meanwhile, then another gateway in its place. TAP. Ends with the machine, so it
+# removes nothing.
 SUBJECT=cutover
 # shellcheck source=vmtest/common.sh
 . /common.sh
@@ -38,12 +39,23 @@ start_load()
 	load=$!
 }
 
-echo 1..9
+start_gateway()
+{
+	flipgated --interface gw0 --listen $SERVER:9000 --repository /tmp/models --socket $SOCKET \
+		--pin-dir /sys/fs/bpf/fgt --poll sleep --flow-idle 500ms --keep 0s "$@" \
+		>>/tmp/gateway.log 2>&1 &
+	gateway=$!
+}
+
+nothing_is_lost()
+{
+	is lost 0 && is mixed_version_flows 0 && is wrong_outputs 0
+}
+
+echo 1..12
 result "namespaces and a veth pair" set_up
 publish 1
-flipgated --interface gw0 --listen $SERVER:9000 --repository /tmp/models --socket $SOCKET \
-	--pin-dir /sys/fs/bpf/fgt --poll sleep --flow-idle 500ms --keep 0s >/tmp/gateway.log 2>&1 &
-gateway=$!
+start_gateway
 result "the gateway is ready" until_done 30 status_has '"ready":true'
 result "in native mode" status_has '"mode":"native"'
 start_load
@@ -51,9 +63,17 @@ sleep 3
 publish 2
 result "version 2 goes live" until_done 30 status_has '"version":2,"state":"live"'
 result "the load ends" wait $load
-result "no reply is lost" is lost 0
-result "no flow mixes versions" is mixed_version_flows 0
-result "no answer is wrong" is wrong_outputs 0
+result "nothing is lost, mixed or wrong" nothing_is_lost
+sed 's/^/# /' /tmp/report
+old=$gateway
+start_load
+sleep 2
+start_gateway --replace --buckets-log2 12
+result "another gateway takes its place" until_done 30 status_has "\"keeper_pid\":$gateway"
+result "the first one ends well" wait $old
+result "native mode comes back" until_done 30 status_has '"mode":"native"'
+result "the load ends" wait $load
+result "nothing is lost, mixed or wrong" nothing_is_lost
 kill -TERM $gateway
-result "the gateway ends well" wait $gateway
+result "the other one ends well" wait $gateway
 sed 's/^/# /' /tmp/gateway.log /tmp/report /tmp/status.err 2>/dev/null
