@@ -5,6 +5,7 @@ between the two, and nothing is lost; what is not as good lets the other one ser
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -97,12 +98,8 @@ def native_under_load():
     under_load("native", "native", "--buckets-log2", "12", "--frames", "2048", "--flow-idle", "300ms")
 
 
-def generic_under_load():
-    under_load("generic", "generic", "--poll", "busy")
-
-
 def modes_may_change():
-    under_load("native", "sockets", "--max-batch", "16")
+    under_load("generic", "sockets", "--max-batch", "16", "--poll", "busy")
 
 
 def what_is_not_as_good_changes_nothing():
@@ -206,6 +203,22 @@ def the_other_network_is_refused():
         assert answers(net)
 
 
-main(native_under_load, generic_under_load, modes_may_change, what_is_not_as_good_changes_nothing,
+def another_daemon_is_left_alone():
+    """A wrong --socket may be anybody's: nobody is told to stop who is no flipgated."""
+    repository = published(1)
+    with Net() as net, Gateway(net, repository) as gateway:
+        successor = Successor(gateway, repository)
+        path = os.path.join(repository.path, "other.sock")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            successor.argv[successor.argv.index("--socket") + 1] = path
+            other = subprocess.run(net.command(net.gw, successor.argv), capture_output=True,
+                                   text=True, timeout=30)
+        assert other.returncode == 2 and "no flipgated" in other.stderr, other.stderr
+        assert answers(net)
+
+
+main(native_under_load, modes_may_change, what_is_not_as_good_changes_nothing,
      one_that_is_killed_early_changes_nothing, one_whose_predecessor_is_killed_serves,
-     a_choice_outlives_it, the_other_network_is_refused)
+     a_choice_outlives_it, the_other_network_is_refused, another_daemon_is_left_alone)

@@ -31,6 +31,22 @@ static int who_listens(const char *path, struct ucred *keeper)
 	return code;
 }
 
+/* A path given by mistake may well be another daemon's, which SIGTERM would end. */
+static bool is_flipgated(pid_t pid)
+{
+	char path[64], name[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (!fgets(name, sizeof(name), file))
+		name[0] = '\0';
+	fclose(file);
+	return !strncmp(name, "flipgated", strlen("flipgated"));
+}
+
 /* There the same addresses are others. */
 static bool in_our_network(pid_t pid)
 {
@@ -58,6 +74,11 @@ int fg_predecessor_find(struct fg_predecessor *predecessor, const char *path,
 				    "control socket %s: the gateway there belongs to uid %u, or to "
 				    "another PID namespace: stop it where it was started",
 				    path, keeper.uid);
+	if (!is_flipgated(keeper.pid))
+		return fg_error_set(
+			error, -EPERM,
+			"control socket %s: pid %d listens there, which is no flipgated", path,
+			keeper.pid);
 	if (!in_our_network(keeper.pid))
 		return fg_error_set(error, -EXDEV,
 				    "control socket %s: the gateway there (pid %d) is in another "

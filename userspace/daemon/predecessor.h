@@ -33,7 +33,7 @@ struct fg_predecessor {
 
 /*
  * Finds the keeper that listens at the control socket `path`. That there is none is no error.
- * -EXDEV: it is in another network namespace; -EPERM: it is another user's, or not to be seen.
+ * -EXDEV: it is in another network namespace; -EPERM: it is another user's, or another program.
  */
 int fg_predecessor_find(struct fg_predecessor *predecessor, const char *path,
 			struct fg_error *error);
