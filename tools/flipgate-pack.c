@@ -23,6 +23,7 @@
 #include "models/row_time.h"
 #include "models/warmup.h"
 #include "userspace/shared/sandbox.h"
+#include "userspace/shared/sanitized.h"
 
 #define SETTINGS_FILE	   "pack.json"
 #define SETTINGS_MAX_BYTES (64u << 10)
@@ -202,7 +203,7 @@ static int set_limits(const struct options *options, struct fg_error *error)
 	signal(SIGXFSZ, SIG_IGN);
 
 	/* An address sanitizer maps terabytes that it never touches. */
-#ifndef __SANITIZE_ADDRESS__
+#if !FG_SANITIZED
 	if (!result)
 		result = set_limit(RLIMIT_AS, options->memory_bytes - plan_bytes, error);
 #endif

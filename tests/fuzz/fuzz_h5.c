@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "models/keras.h"
+#include "userspace/shared/sanitized.h"
 
 #define MOST_S	     1	/* of CPU time: libhdf5 may not end at all */
 #define MOST_WALL_S  20 /* a crash inside malloc may leave its lock held for ever */
@@ -66,7 +67,7 @@ static void watch(void)
 	setitimer(ITIMER_PROF, &most, NULL);
 	signal(SIGALRM, SIG_DFL);
 	alarm(MOST_WALL_S);
-#ifndef __SANITIZE_ADDRESS__
+#if !FG_SANITIZED
 	setrlimit(RLIMIT_AS, &(struct rlimit){MEMORY_BYTES, MEMORY_BYTES});
 #endif
 }

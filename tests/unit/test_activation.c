@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include "tests/unit/kernel_truth.h"
+#include "userspace/shared/sanitized.h"
 
 #define CHUNK	     1021
 #define SPARSE	     4093
@@ -21,7 +22,7 @@
 #define THREADS	     2
 #define ALL_PATTERNS (UINT64_C(1) << 32)
 
-#if defined(__SANITIZE_ADDRESS__) || !defined(__x86_64__)
+#if FG_SANITIZED || !defined(__x86_64__)
 #define DEFAULT_STRIDE SPARSE
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)

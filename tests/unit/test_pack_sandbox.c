@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -110,6 +111,29 @@ static int act_ring(void)
 	return syscall(SYS_io_uring_setup, 1, NULL) < 0 ? errno : 0;
 }
 
+/* Of the parent, which the same user may reschedule. */
+static int act_priority_of_another(void)
+{
+	uint32_t attr[12] = {sizeof(attr)};
+
+	return syscall(SYS_sched_setattr, getppid(), attr, 0) ? errno : 0;
+}
+
+static int act_cpu_of_another(void)
+{
+	cpu_set_t all;
+
+	return sched_getaffinity(0, sizeof(all), &all) ||
+	       sched_setaffinity(getppid(), sizeof(all), &all);
+}
+
+static int act_own_cpu(void)
+{
+	cpu_set_t all;
+
+	return sched_getaffinity(0, sizeof(all), &all) || sched_setaffinity(0, sizeof(all), &all);
+}
+
 static int act_abort(void)
 {
 	abort();
@@ -135,6 +159,9 @@ static void forbidden_calls_kill(void **state)
 	assert_int_equal(confined(FG_SANDBOX_WORKER, act_open_to_read), EACCES);
 	assert_int_equal(confined(FG_SANDBOX_WORKER, act_open_to_write), EACCES);
 	assert_int_equal(confined(FG_SANDBOX_WORKER, act_ring), -SIGSYS);
+	assert_int_equal(confined(FG_SANDBOX_WORKER, act_own_cpu), 0);
+	assert_int_equal(confined(FG_SANDBOX_WORKER, act_cpu_of_another), -SIGSYS);
+	assert_int_equal(confined(FG_SANDBOX_WORKER, act_priority_of_another), -SIGSYS);
 }
 
 /* The kernel forgets the signal when the user changes; a worker must not outlive the keeper. */

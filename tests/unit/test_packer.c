@@ -63,7 +63,7 @@ static pid_t start(uint32_t plan)
 	strcpy(order.path, "/tmp");
 	fg_packer_start(&packer, &order);
 	assert_int_equal(page->plans[plan].phase, FG_PLAN_PACKING);
-	return page->plans[plan].packer_pid;
+	return packer.jobs[plan].pid;
 }
 
 static void test_too_long(void **state)

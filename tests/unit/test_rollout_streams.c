@@ -7,8 +7,9 @@
  * FG_SEED (the first one) and FG_STREAMS (how many) in the environment choose another run.
  */
 #include "tests/unit/rollout_stream.h"
+#include "userspace/shared/sanitized.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#if FG_SANITIZED
 #define STREAMS 4000
 #else
 #define STREAMS 50000

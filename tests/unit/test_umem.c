@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 #include "userspace/shared/umem.h"
 #include "userspace/shared/xsk.h"
@@ -262,6 +263,58 @@ static void death_while_moving(void **state)
 	}
 }
 
+/* ---- hostile words ---- */
+
+static uint64_t elapsed_ns(struct timespec since)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)(now.tv_sec - since.tv_sec) * 1000000000 + now.tv_nsec - since.tv_nsec;
+}
+
+/* Each word of the shared memory that a worker can write, with values that no honest one writes:
+ * whoever cleans up behind it is done in a moment, and the area's bounds hold. */
+static void broken_words_stall_nobody(void **state)
+{
+	static const uint32_t values[] = {0, 1, FRAMES + 1, 1u << 31, UINT32_MAX - 1, UINT32_MAX};
+	struct fixture *f = *state;
+	struct fg_umem_shared *shared = f->umem.shared;
+	_Atomic uint32_t *words[] = {
+		f->umem.fill.producer,
+		f->umem.fill.consumer,
+		f->umem.completion.producer,
+		f->umem.completion.consumer,
+		f->xsk.rx.producer,
+		f->xsk.rx.consumer,
+		f->xsk.tx.producer,
+		f->xsk.tx.consumer,
+		&shared->sending[SLOT],
+		&shared->journal.busy,
+		(_Atomic uint32_t *)&shared->journal.fill_before,
+		(_Atomic uint32_t *)&shared->journal.count,
+		(_Atomic uint32_t *)&shared->journal.completion_after,
+	};
+	uint32_t indices[4][2];
+	struct timespec since;
+
+	memcpy(indices, f->indices, sizeof(indices));
+	for (size_t word = 0; word < sizeof(words) / sizeof(words[0]); word++)
+		for (size_t value = 0; value < sizeof(values) / sizeof(values[0]); value++) {
+			memcpy(f->indices, indices, sizeof(indices));
+			memset(shared, 0, sizeof(*shared) + FRAMES);
+			shared->sending[SLOT] = f->indices[3][0];
+			shared->lock = SLOT + 1;
+			shared->journal.busy = 1;
+			*words[word] = values[value];
+			clock_gettime(CLOCK_MONOTONIC, &since);
+			fg_xsk_reclaim(&f->xsk);
+			if (elapsed_ns(since) > 500000000)
+				fail_msg("word %zu = %#x takes %llu ms", word, values[value],
+					 (unsigned long long)elapsed_ns(since) / 1000000);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,6 +325,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(death_while_receiving, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(death_while_sending, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(death_while_moving, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(broken_words_stall_nobody, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("umem", tests, NULL, NULL);

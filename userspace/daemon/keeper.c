@@ -140,7 +140,7 @@ static bool wants_worker(const struct fg_rollout_generation *generation, uint32_
 	    generation->phase != FG_GENERATION_LIVE && generation->phase != FG_GENERATION_CANARY &&
 	    generation->phase != FG_GENERATION_SHADOW)
 		return false;
-	for (uint32_t i = 0; i < generation->worker_count; i++)
+	for (uint32_t i = 0; i < generation->worker_count && i < FG_ROLLOUT_MAX_WORKERS; i++)
 		named |= generation->slots[i] == slot;
 	return named;
 }

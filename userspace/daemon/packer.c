@@ -36,14 +36,12 @@ void fg_packer_init(struct fg_packer *packer, const struct fg_config *config,
 
 static void forget(struct fg_packer *packer, uint32_t plan)
 {
-	struct fg_state_plan *record = &packer->state->plans[plan];
-
 	if (packer->jobs[plan].memfd >= 0)
 		close(packer->jobs[plan].memfd);
 	if (packer->jobs[plan].errors >= 0)
 		close(packer->jobs[plan].errors);
 	packer->jobs[plan].memfd = packer->jobs[plan].errors = -1;
-	record->packer_pid = 0;
+	packer->jobs[plan].pid = 0;
 }
 
 static void fail(struct fg_packer *packer, uint32_t plan, const char *text, bool passing)
@@ -158,7 +156,7 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 		fail(packer, order->plan, strerror(errno), true);
 		return;
 	}
-	record->packer_pid = pid;
+	packer->jobs[order->plan].pid = pid;
 	atomic_store_explicit(&record->phase, FG_PLAN_PACKING, memory_order_release);
 }
 
@@ -166,8 +164,8 @@ void fg_packer_drop(struct fg_packer *packer, uint32_t plan)
 {
 	struct fg_state_plan *record = &packer->state->plans[plan];
 
-	if (record->packer_pid)
-		kill(record->packer_pid, SIGKILL);
+	if (packer->jobs[plan].pid)
+		kill(packer->jobs[plan].pid, SIGKILL);
 	forget(packer, plan);
 	atomic_store_explicit(&record->phase, FG_PLAN_FREE, memory_order_release);
 }
@@ -177,7 +175,7 @@ uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns)
 	uint32_t running = 0;
 
 	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++) {
-		pid_t pid = packer->state->plans[i].packer_pid;
+		pid_t pid = packer->jobs[i].pid;
 
 		if (!pid)
 			continue;
@@ -273,7 +271,7 @@ static void finish(struct fg_packer *packer, uint32_t plan, int status)
 	}
 	close(packer->jobs[plan].errors);
 	packer->jobs[plan].errors = -1;
-	record->packer_pid = 0;
+	packer->jobs[plan].pid = 0;
 	record->bytes = info.st_size;
 	record->digest = read_digest(memfd);
 	record->ready_ns = fg_clock_ns();
@@ -289,7 +287,7 @@ static void finish(struct fg_packer *packer, uint32_t plan, int status)
 bool fg_packer_reap(struct fg_packer *packer, pid_t pid, int status)
 {
 	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++) {
-		if (packer->state->plans[i].packer_pid == pid) {
+		if (packer->jobs[i].pid == pid) {
 			finish(packer, i, status);
 			return true;
 		}

@@ -20,6 +20,8 @@ struct fg_packer {
 	struct {
 		int memfd;  /* the plan, -1: none; sealed once the state page says READY */
 		int errors; /* read end of the pipe, -1: not packing */
+		pid_t pid;  /* while packing. Not in the state page, which control can write: a pid
+			     * is a thing to kill */
 	} jobs[FG_STATE_MAX_PLANS];
 };
 

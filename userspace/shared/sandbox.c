@@ -164,11 +164,12 @@ static const int worker_calls[] = {
 	SCMP_SYS(sendto),   /* AF_XDP: send what is in the tx ring */
 	SCMP_SYS(recvfrom), /* AF_XDP: look at the fill ring */
 	SCMP_SYS(sendmsg),  /* AF_XDP: what the path may not take leaves through a UDP socket */
-	SCMP_SYS(io_uring_enter),
-	SCMP_SYS(shutdown),	 /* TCP: a connection ends in order */
-	SCMP_SYS(sched_setattr), /* warm: back to nice 0, within RLIMIT_NICE */
-	SCMP_SYS(sched_setaffinity),
+	SCMP_SYS(io_uring_enter), SCMP_SYS(shutdown), /* TCP: a connection ends in order */
 };
+
+/* Of oneself (pid 0) alone: all workers are one user's, which may reschedule its processes.
+ * Warm, a worker goes back to nice 0, within RLIMIT_NICE, and to its CPU. */
+static const int worker_own_calls[] = {SCMP_SYS(sched_setattr), SCMP_SYS(sched_setaffinity)};
 
 static const int scout_calls[] = {
 	SCMP_SYS(newfstatat),
@@ -223,6 +224,15 @@ static int allow_some(scmp_filter_ctx filter)
 	return result;
 }
 
+static int add_worker(scmp_filter_ctx filter)
+{
+	int result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 0);
+
+	for (size_t i = 0; i < COUNT(worker_own_calls) && !result; i++)
+		result = allow_masked(filter, worker_own_calls[i], 0, UINT32_MAX, 0);
+	return result ? result : allow_all(filter, worker_calls, COUNT(worker_calls));
+}
+
 static int add_profile(scmp_filter_ctx filter, enum fg_sandbox_profile profile)
 {
 	int result = allow_all(filter, common_calls, COUNT(common_calls));
@@ -231,10 +241,8 @@ static int add_profile(scmp_filter_ctx filter, enum fg_sandbox_profile profile)
 		result = allow_some(filter);
 	if (result)
 		return result;
-	if (profile == FG_SANDBOX_WORKER) {
-		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 0);
-		return result ? result : allow_all(filter, worker_calls, COUNT(worker_calls));
-	}
+	if (profile == FG_SANDBOX_WORKER)
+		return add_worker(filter);
 	result = allow_masked(filter, SCMP_SYS(openat), 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY);
 	if (result)
 		return result;

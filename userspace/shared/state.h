@@ -86,7 +86,6 @@ struct fg_state_plan {
 	uint64_t ready_ns;	    /* READY, FAILED: when the packer had ended */
 	uint64_t bytes;		    /* of the sealed plan */
 	uint64_t pack_ns;	    /* wall time of the packer */
-	int32_t packer_pid;	    /* while PACKING */
 	char error[FG_ERROR_BYTES]; /* FAILED: why */
 };
 

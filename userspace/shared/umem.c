@@ -188,6 +188,10 @@ bool fg_umem_recycle(struct fg_umem *umem, uint8_t holder, const uint64_t *addre
 	shared->journal.fill_before = fill;
 	completed = atomic_load_explicit(umem->completion.consumer, memory_order_relaxed);
 	end = atomic_load_explicit(umem->completion.producer, memory_order_acquire);
+	/* Every worker of the queue can write these words: one that was broken into must not make
+	 * the keeper, or another, go round the ring four billion times. */
+	if (end - completed > umem->completion.mask + 1)
+		completed = end;
 	for (; completed != end; completed++)
 		*fg_ring_address(&umem->fill, fill++) =
 			*fg_ring_address(&umem->completion, completed) &

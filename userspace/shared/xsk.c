@@ -122,9 +122,11 @@ static int give_up(struct fg_xsk *xsk)
 
 int fg_xsk_kick(struct fg_xsk *xsk)
 {
-	uint32_t waiting;
+	uint32_t waiting, kicks = 0;
 
-	while ((waiting = fg_ring_count(&xsk->tx)) &&
+	/* A ring that is full takes fewer calls than it has entries; where a broken producer says
+	 * that there is more, the kernel would send the same entries for hours. */
+	while ((waiting = fg_ring_count(&xsk->tx)) && kicks++ <= xsk->tx.mask &&
 	       atomic_load_explicit(xsk->tx.flags, memory_order_relaxed) & XDP_RING_NEED_WAKEUP) {
 		/* In copy mode the kernel sends up to 32 a call and says EAGAIN for the rest; with
 		 * zero copy it only wakes the driver, and nothing is gone when the call returns. */

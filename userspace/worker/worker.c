@@ -71,13 +71,21 @@ static int map_plan(struct mapped *plan, int fd, struct fg_error *error)
 static int map_plans(struct worker *worker, const struct fg_worker_setup *setup,
 		     struct fg_error *error)
 {
-	const struct fg_rollout_generation *generation = setup->generation;
+	const struct fg_rollout_generation *generation = &worker->generation;
 	int code = 0;
 
-	worker->generation = *generation;
-	for (uint32_t i = 0; !code && i < generation->entry_count; i++)
-		code = map_plan(&worker->mapped[i], setup->plan_fds[generation->entries[i].plan],
-				error);
+	worker->generation = *setup->generation;
+	/* Control wrote it, and this process has all privileges still. */
+	if (generation->entry_count > FG_ROLLOUT_MAX_MODELS)
+		return fg_error_set(error, -EINVAL, "a generation of %u models",
+				    generation->entry_count);
+	for (uint32_t i = 0; !code && i < generation->entry_count; i++) {
+		uint32_t plan = generation->entries[i].plan;
+
+		worker->generation.entries[i].model[FG_ROLLOUT_NAME_BYTES - 1] = '\0';
+		code = map_plan(&worker->mapped[i],
+				plan < FG_STATE_MAX_PLANS ? setup->plan_fds[plan] : -1, error);
+	}
 	return code;
 }
 
