@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define FG_ABI_VERSION	 3
+#define FG_ABI_VERSION	 4
 
 #define FG_MAX_SERVICES	 16 /* entries of `live` */
 #define FG_MAX_SLOTS	 64 /* entries of `slots`; a worker stands in one */
@@ -168,7 +168,8 @@ struct fg_bpf_config {
 	__u32 buckets_mask; /* number of buckets - 1, a power of two - 1 */
 	__u32 idle_ticks;   /* flow_idle in kernel ticks, 1 .. 2^30 */
 	__u32 acl_enabled;  /* 0 or 1; 0 skips the lookup */
-	__u32 hash_seed;    /* seeds the flow hash; random per keeper start */
+	__u32 pad;
+	__u64 hash_key[2]; /* of the flow hash; random with each start */
 };
 
 /*
@@ -190,11 +191,10 @@ static inline __u32 fg_host_bit(__u32 folded) /* the address's four words, xor-e
 }
 
 /*
- * What is hashed, with XXH64 (seed: fg_bpf_config.hash_seed; xxhash spec, "XXH64 algorithm"):
- * exactly one of these, by length, whole struct, no padding. `service` tells services apart,
- * `kind` keeps an affinity key from colliding with a tuple by design.
- * The low 32 bits of the hash choose the table position, ((u64)low * FG_TABLE_PRIME) >> 32; the
- * high 32 bits, masked, the bucket.
+ * What is hashed, with SipHash-1-3 (siphash.h; fg_bpf_config.hash_key): exactly one of these, by
+ * length, whole struct, no padding. `service` tells services apart, `kind` keeps an affinity key
+ * from colliding with a tuple by design. The low 32 bits of the hash choose the table position,
+ * ((u64)low * FG_TABLE_PRIME) >> 32; the high 32 bits, masked, the bucket.
  */
 struct fg_flow_affinity { /* 16 bytes */
 	__u64 key;	  /* as on the wire, little-endian */

@@ -21,7 +21,7 @@
 #include "bpf/abi.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
-#include "bpf/xxh64.h"
+#include "bpf/siphash.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "hashed words and the wire are little-endian");
@@ -100,25 +100,27 @@ static __always_inline bool fg_is_denied(const __u32 saddr[4])
 	return action && *action == FG_ACL_DENY;
 }
 
-/* XXH64 of one of abi.h's fg_flow_* structs, built as 64-bit words. */
+/* SipHash-1-3 of one of abi.h's fg_flow_* structs, built as 64-bit words. */
 static __always_inline __u64 fg_flow_hash(const struct fg_datagram *datagram, __u16 service)
 {
-	__u64 seed = fg_config.hash_seed;
 	__u64 ports = datagram->sport | (__u32)datagram->dport << 16 | (__u64)service << 32;
 	__u64 words[5];
 
-	if (datagram->affinity)
-		return fg_xxh64_16(datagram->affinity, service | (__u64)FG_FLOW_AFFINITY << 32,
-				   seed);
-	if (!datagram->is_v6)
-		return fg_xxh64_16(datagram->saddr[3] | (__u64)datagram->daddr[3] << 32,
-				   ports | (__u64)FG_FLOW_V4 << 48, seed);
+	if (datagram->affinity || !datagram->is_v6) {
+		words[0] = datagram->affinity;
+		words[1] = service | (__u64)FG_FLOW_AFFINITY << 32;
+		if (!datagram->affinity) {
+			words[0] = datagram->saddr[3] | (__u64)datagram->daddr[3] << 32;
+			words[1] = ports | (__u64)FG_FLOW_V4 << 48;
+		}
+		return fg_siphash(words, 2, fg_config.hash_key);
+	}
 	words[0] = datagram->saddr[0] | (__u64)datagram->saddr[1] << 32;
 	words[1] = datagram->saddr[2] | (__u64)datagram->saddr[3] << 32;
 	words[2] = datagram->daddr[0] | (__u64)datagram->daddr[1] << 32;
 	words[3] = datagram->daddr[2] | (__u64)datagram->daddr[3] << 32;
 	words[4] = ports | (__u64)FG_FLOW_V6 << 48;
-	return fg_xxh64_40(words, seed);
+	return fg_siphash(words, 5, fg_config.hash_key);
 }
 
 static __always_inline union fg_slot fg_read_slot(__u32 index)

@@ -24,14 +24,15 @@
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include <xxhash.h>
+#include "tests/siphash_reference.h"
 #include "userspace/daemon/steering.h"
 #include "userspace/protocol/wire.h"
 #include "ingress.skel.h"
 
 #define FX_IDLE_MS    600000 /* so that a thousand ticks are well below an eighth */
 #define FX_BUCKETS    12
-#define FX_SEED	      0x5eed
+#define FX_KEY_0      0x5eed5eed5eed5eed
+#define FX_KEY_1      0xfeedfeedfeedfeed
 #define FX_GENERATION 1
 #define FX_PORT	      9000
 #define FX_V4	      "10.0.0.1"
@@ -81,7 +82,7 @@ static inline struct fg_steering_config fx_config(void)
 {
 	struct fg_steering_config config = {.buckets_log2 = FX_BUCKETS,
 					    .flow_idle_ms = FX_IDLE_MS,
-					    .hash_seed = FX_SEED};
+					    .hash_key = {FX_KEY_0, FX_KEY_1}};
 
 	snprintf(config.pin_dir, sizeof(config.pin_dir), "/sys/fs/bpf/fgt-%d", getpid());
 	return config;
@@ -338,7 +339,15 @@ static inline void fx_expect(struct fx *fx, const struct fx_packet *packet, int 
 
 /* ---- buckets --------------------------------------------------------------------------- */
 
-/* Of the packet's flow by libxxhash over abi.h's structs, whatever the programs compute. */
+/* The flow hash of one of abi.h's structs, by the reference. */
+static inline uint64_t fx_flow_hash(const void *flow, size_t length)
+{
+	static const __u64 key[2] = {FX_KEY_0, FX_KEY_1};
+
+	return siphash_reference(flow, length, key, 1, 3);
+}
+
+/* Of the packet's flow, whatever the programs compute. */
 static inline uint64_t fx_hash(const struct fx_packet *packet)
 {
 	const uint8_t *ip = packet->bytes + packet->ip, *udp = packet->bytes + packet->udp;
@@ -348,15 +357,15 @@ static inline uint64_t fx_hash(const struct fx_packet *packet)
 
 	memcpy(&key.key, packet->bytes + packet->wire + FG_WIRE_AFFINITY_OFFSET, 8);
 	if (key.key)
-		return XXH64(&key, sizeof(key), FX_SEED);
+		return fx_flow_hash(&key, sizeof(key));
 	if (ip[0] >> 4 == 4) {
 		memcpy(&v4.saddr, ip + 12, 8);
 		memcpy(&v4.sport, udp, 4);
-		return XXH64(&v4, sizeof(v4), FX_SEED);
+		return fx_flow_hash(&v4, sizeof(v4));
 	}
 	memcpy(v6.saddr, ip + 8, 32);
 	memcpy(&v6.sport, udp, 4);
-	return XXH64(&v6, sizeof(v6), FX_SEED);
+	return fx_flow_hash(&v6, sizeof(v6));
 }
 
 static inline uint32_t fx_bucket_of(uint64_t hash)

@@ -140,7 +140,7 @@ static int table_slot(uint64_t hash)
 	return table.slot[fx_position_of(hash)];
 }
 
-/* By libxxhash over abi.h's structs. */
+/* By the reference over abi.h's structs. */
 static uint64_t hash_of(const char *from, const char *to, uint16_t sport, uint16_t dport)
 {
 	struct fg_flow_v4 v4 = {.sport = htons(sport), .dport = htons(dport), .kind = FG_FLOW_V4};
@@ -148,11 +148,11 @@ static uint64_t hash_of(const char *from, const char *to, uint16_t sport, uint16
 
 	if (inet_pton(AF_INET, from, &v4.saddr) == 1) {
 		inet_pton(AF_INET, to, &v4.daddr);
-		return XXH64(&v4, sizeof(v4), FX_SEED);
+		return fx_flow_hash(&v4, sizeof(v4));
 	}
 	inet_pton(AF_INET6, from, v6.saddr);
 	inet_pton(AF_INET6, to, v6.daddr);
-	return XXH64(&v6, sizeof(v6), FX_SEED);
+	return fx_flow_hash(&v6, sizeof(v6));
 }
 
 static void check_steered(const char *from, const char *to, uint16_t dport, int listener)

@@ -155,7 +155,7 @@ static uint16_t local_port(int fd)
 	return ntohs(((struct sockaddr_in *)&address)->sin_port);
 }
 
-/* By libxxhash over the addresses as the packet carries them. */
+/* By the reference over the addresses as the packet carries them. */
 static uint64_t hash_of(const char *address, uint16_t sport, uint16_t dport)
 {
 	struct fg_flow_v4 v4 = {.sport = htons(sport), .dport = htons(dport), .kind = FG_FLOW_V4};
@@ -163,11 +163,11 @@ static uint64_t hash_of(const char *address, uint16_t sport, uint16_t dport)
 
 	if (inet_pton(AF_INET, address, &v4.saddr) == 1) {
 		v4.daddr = v4.saddr;
-		return XXH64(&v4, sizeof(v4), FX_SEED);
+		return fx_flow_hash(&v4, sizeof(v4));
 	}
 	inet_pton(AF_INET6, address, v6.saddr);
 	memcpy(v6.daddr, v6.saddr, 16);
-	return XXH64(&v6, sizeof(v6), FX_SEED);
+	return fx_flow_hash(&v6, sizeof(v6));
 }
 
 /* One request over lo to `address`: it reaches the worker that the table names for this tuple, and

@@ -443,8 +443,9 @@ static int open_steering(struct keeper *keeper, struct fg_error *error)
 	};
 
 	memcpy(steering.pin_dir, keeper->config->pin_dir, sizeof(steering.pin_dir));
-	if (getrandom(&steering.hash_seed, sizeof(steering.hash_seed), 0) < 0)
-		return fg_error_set(error, -errno, "random seed: %s", strerror(errno));
+	if (getrandom(steering.hash_key, sizeof(steering.hash_key), 0) < 0 ||
+	    getrandom(&steering.table_seed, sizeof(steering.table_seed), 0) < 0)
+		return fg_error_set(error, -errno, "random keys: %s", strerror(errno));
 	return fg_steering_open(&keeper->steering, &steering, error);
 }
 

@@ -20,7 +20,6 @@
 #define RETRY_NS	  20000000ull /* a list that could not be done is tried again after that */
 #define LOOK_AT_MEMORY_NS 1000000000ull
 #define COUNT_FLOWS_NS	  100000000ull /* counting reads all buckets: a fraction of a millisecond */
-#define TABLE_SEED_SALT	  0x7461626cu
 
 static uint32_t order_index(const struct fg_rollout_action *action)
 {
@@ -402,7 +401,7 @@ static uint32_t list_slots(uint64_t mask, uint16_t slots[FG_MAX_SLOTS])
 static void build_table(const struct fg_control *control, const struct fg_rollout_action *action,
 			uint32_t serial, struct fg_table *table)
 {
-	uint32_t seed = control->steering->config.hash_seed ^ TABLE_SEED_SALT;
+	uint32_t seed = control->steering->config.table_seed;
 	uint16_t slots[FG_MAX_SLOTS];
 	struct fg_table canary;
 

@@ -88,7 +88,7 @@ static struct fg_bpf_config bpf_config(const struct fg_steering *steering)
 		.buckets_mask = (1U << steering->config.buckets_log2) - 1,
 		.idle_ticks = steering->idle_ticks,
 		.acl_enabled = steering->config.acl_enabled,
-		.hash_seed = steering->config.hash_seed,
+		.hash_key = {steering->config.hash_key[0], steering->config.hash_key[1]},
 	};
 }
 

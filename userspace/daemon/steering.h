@@ -27,7 +27,8 @@ struct fg_steering_config {
 	char pin_dir[256];     /* a directory on bpffs, made and owned by us; removed on close */
 	uint32_t buckets_log2; /* 10 .. 24 */
 	uint32_t flow_idle_ms; /* 1 .. 2^30 */
-	uint32_t hash_seed;
+	uint64_t hash_key[2];  /* of the flow hash: a secret */
+	uint32_t table_seed;   /* of the steering tables */
 	bool pins_later; /* another keeper has pin_dir still: fg_steering_keep_pins tries it */
 	bool acl_enabled;
 };
