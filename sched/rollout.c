@@ -338,6 +338,21 @@ static void flip_out(struct fg_step *step)
 	}
 }
 
+/* An operator went back from what it serves by default: nobody should go on getting that. */
+static bool is_disowned(const struct fg_step *step, const struct fg_rollout_generation *generation)
+{
+	const struct fg_rollout_entry *entry = generation->entries;
+	const struct fg_rollout_model *model;
+	uint32_t i;
+
+	for (i = 0; i < generation->entry_count; i++, entry++) {
+		model = entry->is_default ? fg_wanted_model(step->rollout, entry->model) : NULL;
+		if (model && model->rolled_back == entry->version)
+			return true;
+	}
+	return false;
+}
+
 /* No flow is left, or time is up. Not before the table names others, or new flows would be lost. */
 static bool drained(struct fg_step *step, const struct fg_rollout_generation *generation)
 {
@@ -345,8 +360,10 @@ static bool drained(struct fg_step *step, const struct fg_rollout_generation *ge
 	const struct fg_rollout_slot *slot;
 	uint32_t w;
 
-	/* Nobody should go on getting a bad version's answers because his flow began on it. */
-	if ((step->observed->stopping || generation->bad) && bound_ns > FG_ROLLOUT_STOP_NS)
+	/* Nobody should go on getting a bad version's answers because his flow began on it, or
+	 * because somebody keeps its bucket warm with flows of his own. */
+	if ((step->observed->stopping || generation->bad || is_disowned(step, generation)) &&
+	    bound_ns > FG_ROLLOUT_STOP_NS)
 		bound_ns = FG_ROLLOUT_STOP_NS;
 	if (!step->observed->stopping && (step->observed->table & fg_rollout_slots(generation)))
 		return false;

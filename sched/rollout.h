@@ -368,7 +368,8 @@ struct fg_rollout_actions {
  *  - a LIVE or CANARY worker that dies leaves the table at once and is started again in its slot;
  *    where that happens in a loop, the generation before is flipped back to, or the canary broken;
  *  - while LIVE and CANARY share their CPUs, the smaller side sleeps between requests;
- *  - a drain ends when no flow is left, or at drain_deadline_ms; when stopping, after a second at
+ *  - a drain ends when no flow is left, or at drain_deadline_ms; that of a version which was rolled
+ *    back from, or a canary that broke, after a second at most; when stopping, after a second at
  *    most, and until then new flows are served as well, because nobody else would;
  *  - a record, slots or memory that a start needs come from the oldest KEPT generation; what does
  * not fit without any is refused, with the sum (sched/budget.h);

@@ -159,6 +159,29 @@ static void test_rollback_while_draining(void **state)
 	assert_int_equal(world->seen.slots[0].order, FG_ORDER_SERVE);
 }
 
+/* Flows that never end, a client's or an attacker's, keep the bad version for a second. After a
+ * promote they have until the deadline. */
+static void test_a_rollback_waits_for_nobody(void **state)
+{
+	uint64_t version;
+
+	(void)state;
+	world_version(world, "digits", 1, WORLD_GOOD);
+	world_run(world, 300);
+	set_flows(9);
+	world_version(world, "digits", 2, WORLD_GOOD);
+	world_run(world, 300);
+	world_run(world, FG_ROLLOUT_STOP_NS / WORLD_MS + 500);
+	assert_int_equal(in_phase(FG_GENERATION_DRAINING)->id, 1);
+	set_flows(9);
+	assert_int_equal(roll_back("digits", &version), 0);
+	world_run(world, FG_ROLLOUT_STOP_NS / WORLD_MS - 200);
+	assert_int_equal(in_phase(FG_GENERATION_DRAINING)->id, 2);
+	world_run(world, 400);
+	assert_null(in_phase(FG_GENERATION_DRAINING));
+	assert_int_equal(in_phase(FG_GENERATION_KEPT)->id, 2);
+}
+
 /* Half a generation is not flipped back to. */
 static void test_rollback_while_draining_with_a_dead_worker(void **state)
 {
@@ -347,6 +370,7 @@ int main(void)
 		STORY(test_first_start_with_a_fault),
 		STORY(test_rollback_is_one_flip),
 		STORY(test_rollback_while_draining),
+		STORY(test_a_rollback_waits_for_nobody),
 		STORY(test_rollback_while_draining_with_a_dead_worker),
 		STORY(test_rollback_after_keep),
 		STORY(test_kept_lost_a_worker),
