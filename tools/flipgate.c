@@ -37,13 +37,52 @@ static void print_help(FILE *out)
 	      out);
 }
 
+/* How many letters have to be put in, left out or changed to make one of the other (Levenshtein).
+ * Up to 15 letters of each count. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t long_a = strnlen(a, 15), long_b = strnlen(b, 15), row[16];
+
+	for (size_t k = 0; k <= long_b; k++)
+		row[k] = k;
+	for (size_t i = 1; i <= long_a; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t k = 1; k <= long_b; k++) {
+			size_t changed = diagonal + (a[i - 1] != b[k - 1]);
+
+			diagonal = row[k];
+			row[k] = row[k] < row[k - 1] ? row[k] + 1 : row[k - 1] + 1;
+			row[k] = row[k] < changed ? row[k] : changed;
+		}
+	}
+	return row[long_b];
+}
+
+static int refuse(const char *name)
+{
+	const char *best = NULL;
+	size_t least = 3;
+
+	for (size_t i = 0; i < VERBS; i++)
+		if (distance(name, verbs[i]->name) < least) {
+			least = distance(name, verbs[i]->name);
+			best = verbs[i]->name;
+		}
+	if (best)
+		return fg_cli_fail(FG_CLI_USAGE, "no verb '%s': did you mean '%s'?", name, best);
+	return fg_cli_fail(FG_CLI_USAGE, "no verb '%s'; flipgate --help lists them", name);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
 		print_help(stderr);
 		return FG_CLI_USAGE;
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0) {
 		print_help(stdout);
 		return FG_CLI_OK;
 	}
@@ -60,5 +99,5 @@ int main(int argc, char **argv)
 			return code;
 		}
 	}
-	return fg_cli_fail(FG_CLI_USAGE, "no verb '%s'; flipgate --help lists them", argv[1]);
+	return refuse(argv[1]);
 }

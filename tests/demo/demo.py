@@ -200,10 +200,10 @@ def show_commands(net, gateway):
     say(bold("  It goes on serving. Try:"))
     for command in (
             f"{flipgate} status --socket {gateway.socket}",
+            f"{flipgate} promote digits 1 --socket {gateway.socket}",
             f"{flipgate} rollback digits --socket {gateway.socket}",
-            f"{flipgate} promote digits 2 --socket {gateway.socket}",
             f"{flipgate} rollout digits 1 --steps 10%,50%,100% --hold 5s --max-drift off "
-            f"--min-requests 0 --socket {gateway.socket}",
+            f"--no-wait --socket {gateway.socket}",
             f"{inside} {flipgate} infer {harness.SERVER4}:{harness.PORT} digits "
             f"--input {digits}/inputs.npy --rows 0:1",
             f"{inside} {flipgate} load {harness.SERVER4}:{harness.PORT} digits "
