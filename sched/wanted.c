@@ -57,14 +57,15 @@ static bool any_complete(const struct fg_store_model *model)
 	return false;
 }
 
-/* A choice outlives the gateway that it was told to. */
-static void begin(struct fg_rollout_model *record, const char *name,
+/* A choice outlives the gateway that it was told to, but not the version that it names: a model of
+ * that name which comes later is another one. */
+static void begin(struct fg_rollout_model *record, const char *name, const struct fg_store *store,
 		  const struct fg_rollout_served *served)
 {
 	const struct fg_rollout_served_model *before = fg_rollout_served(served, name);
 
 	snprintf(record->name, sizeof(record->name), "%s", name);
-	if (before) {
+	if (before && fg_store_version(store, name, before->chosen)) {
 		record->chosen = before->chosen;
 		record->seen = before->seen;
 	}
@@ -94,7 +95,7 @@ void fg_wanted_sync(struct fg_rollout *rollout, const struct fg_store *store,
 		for (k = 0; k < FG_ROLLOUT_MAX_MODELS && rollout->models[k].name[0]; k++)
 			;
 		if (k < FG_ROLLOUT_MAX_MODELS)
-			begin(&rollout->models[k], store->models[i].name, served);
+			begin(&rollout->models[k], store->models[i].name, store, served);
 	}
 }
 
@@ -244,8 +245,6 @@ uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_sto
 		return 0;
 	if (canary_decides(rollout, store, model, &version))
 		return version;
-	if (live && model->chosen && fg_wanted_waits(model, model->chosen))
-		return live; /* the choice stands; meanwhile nothing else is chosen for it */
 	chosen = model->chosen && fg_wanted_named(rule, model->chosen) &&
 		 offered(rollout, store, model, model->chosen);
 	if (is_manual(rollout, rule, chosen))
@@ -255,6 +254,8 @@ uint64_t fg_wanted_version(const struct fg_rollout *rollout, const struct fg_sto
 		return version;
 	if (chosen)
 		return model->chosen;
+	if (live && model->chosen && fg_wanted_waits(model, model->chosen))
+		return live; /* the choice stands; meanwhile nothing else is chosen for it */
 	version = newest(rollout, store, rule, model, 0);
 	return live && (fg_wanted_named(rule, live) || !version) ? live : version;
 }

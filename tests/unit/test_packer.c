@@ -6,12 +6,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "userspace/daemon/packer.h"
 #include "userspace/shared/clock.h"
@@ -23,17 +25,27 @@ static struct fg_config config;
 static struct fg_state *page;
 static char program[] = "/tmp/fgt-packer-XXXXXX";
 
-/* A packer that never ends by itself. */
+/* None ends by itself. */
+static void write_program(const char *script)
+{
+	int fd = open(program, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, script, strlen(script)), strlen(script));
+	assert_int_equal(fchmod(fd, 0755), 0);
+	close(fd);
+}
+
 static int open_packer(void **state)
 {
-	static const char script[] = "#!/bin/sh\nexec sleep 600\n";
 	int fd;
 
 	(void)state;
 	strcpy(program + sizeof(program) - 7, "XXXXXX");
 	fd = mkstemp(program);
-	if (fd < 0 || write(fd, script, sizeof(script) - 1) < 0 || fchmod(fd, 0755) || close(fd))
+	if (fd < 0 || close(fd))
 		return -1;
+	write_program("#!/bin/sh\nexec sleep 600\n");
 	snprintf(config.packer, sizeof(config.packer), "%s", program);
 	snprintf(config.user, sizeof(config.user), "nobody");
 	page = aligned_alloc(_Alignof(struct fg_state), sizeof(*page));
@@ -79,6 +91,30 @@ static void test_too_long(void **state)
 	assert_true(fg_packer_reap(&packer, pid, status));
 	assert_int_equal(page->plans[0].phase, FG_PLAN_FAILED);
 	assert_non_null(strstr(page->plans[0].error, "over a minute"));
+	assert_true(page->plans[0].passing); /* it slept: the store, perhaps, or the machine */
+}
+
+static void test_too_much_work(void **state)
+{
+	struct timespec worked = {0};
+	clockid_t clock;
+	pid_t pid;
+	int status;
+
+	(void)state;
+	write_program("#!/bin/sh\nwhile :; do :; done\n");
+	packer.limit_ns = SECOND;
+	pid = start(0);
+	assert_int_equal(clock_getcpuclockid(pid, &clock), 0);
+	for (int i = 0; i < 1000 && worked.tv_sec * SECOND + worked.tv_nsec <= SECOND / 2; i++) {
+		usleep(50000);
+		assert_int_equal(clock_gettime(clock, &worked), 0);
+	}
+	fg_packer_expire(&packer, fg_clock_ns() + SECOND);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(fg_packer_reap(&packer, pid, status));
+	assert_int_equal(page->plans[0].phase, FG_PLAN_FAILED);
+	assert_false(page->plans[0].passing);
 }
 
 /* The keeper never hears of its end. */
@@ -110,6 +146,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		PACKER(test_too_long),
+		PACKER(test_too_much_work),
 		PACKER(test_one_that_does_not_die),
 	};
 

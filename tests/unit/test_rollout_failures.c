@@ -130,6 +130,28 @@ static void test_nothing_else_is_chosen(void **state)
 	assert_int_equal(world_live(world, "digits"), 1);
 }
 
+/* But what is newer than all that was known then overrules the choice, as it does any. */
+static void test_what_is_newer_does_not_wait_for_it(void **state)
+{
+	uint64_t version;
+
+	(void)state;
+	serve_one();
+	world_version(world, "digits", 2, WORLD_GOOD);
+	world_run(world, 1000);
+	world->unreadable = true;
+	world_run(world, 30000); /* what is held of 1 ends */
+	assert_int_equal(roll_back("digits", &version), 0);
+	world_run(world, 40000);
+	assert_int_equal(world_live(world, "digits"), 2);
+	assert_int_equal(model("digits")->chosen, 1);
+	world->unreadable = false;
+	assert_true(failure(1)->retry_ns > world->now_ns + 3000 * WORLD_MS);
+	world_version(world, "digits", 3, WORLD_GOOD);
+	world_run(world, 2000);
+	assert_int_equal(world_live(world, "digits"), 3);
+}
+
 static void test_a_canary_waits(void **state)
 {
 	(void)state;
@@ -235,6 +257,7 @@ int main(void)
 		STORY(test_several_models_at_the_first_start),
 		STORY(test_a_choice_stands),
 		STORY(test_nothing_else_is_chosen),
+		STORY(test_what_is_newer_does_not_wait_for_it),
 		STORY(test_a_canary_waits),
 		STORY(test_a_canary_of_what_serves_beside_waits),
 		STORY(test_a_canary_does_not_wait_for_ever),

@@ -75,6 +75,19 @@ static void test_a_choice_that_is_gone_is_none(void **state)
 	assert_int_equal(world_live(world, "digits"), 2);
 }
 
+/* Versions of a model that was taken away, and is made anew under its name, count from 1 again. */
+static void test_a_choice_ends_with_its_version(void **state)
+{
+	(void)state;
+	choose_before("digits", 8, 9);
+	world_version(world, "digits", 1, WORLD_GOOD);
+	world_run(world, 1000);
+	assert_int_equal(world_live(world, "digits"), 1);
+	world_version(world, "digits", 2, WORLD_GOOD);
+	world_run(world, 1000);
+	assert_int_equal(world_live(world, "digits"), 2);
+}
+
 static void test_manual_goes_on_with_its_choice(void **state)
 {
 	(void)state;
@@ -191,6 +204,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_what_was_rolled_back_stays_away),
 		TEST(test_a_choice_that_is_gone_is_none),
+		TEST(test_a_choice_ends_with_its_version),
 		TEST(test_manual_goes_on_with_its_choice),
 		TEST(test_not_before_all_serve),
 		TEST(test_all_that_is_wanted),

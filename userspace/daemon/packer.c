@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "models/plan_format.h"
 #include "userspace/daemon/child.h"
@@ -17,8 +18,8 @@
 #include "userspace/shared/log.h"
 #include "userspace/shared/priority.h"
 
-#define PACK_LIMIT_NS 60000000000ull
-#define PACK_DEATH_NS 5000000000ull /* one that was killed and is not dead by then hangs */
+#define LIMIT_NS 60000000000ull
+#define DEATH_NS 5000000000ull /* one that was killed and is not dead by then hangs */
 
 /* Exit status, see flipgate-pack --help. */
 enum { USAGE = 1, WRONG_MODEL = 3, WRONG_GOLDEN = 4, LACKS_MEMORY = 7, TOO_SLOW = 8 };
@@ -30,6 +31,7 @@ void fg_packer_init(struct fg_packer *packer, const struct fg_config *config,
 {
 	packer->config = config;
 	packer->state = state;
+	packer->limit_ns = LIMIT_NS;
 	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++)
 		packer->jobs[i].memfd = packer->jobs[i].errors = -1;
 }
@@ -42,6 +44,7 @@ static void forget(struct fg_packer *packer, uint32_t plan)
 		close(packer->jobs[plan].errors);
 	packer->jobs[plan].memfd = packer->jobs[plan].errors = -1;
 	packer->jobs[plan].pid = 0;
+	packer->jobs[plan].hopeless = false;
 }
 
 static void fail(struct fg_packer *packer, uint32_t plan, const char *text, bool passing)
@@ -170,6 +173,17 @@ void fg_packer_drop(struct fg_packer *packer, uint32_t plan)
 	atomic_store_explicit(&record->phase, FG_PLAN_FREE, memory_order_release);
 }
 
+/* Of a process, on CPUs. */
+static uint64_t worked_ns(pid_t pid)
+{
+	struct timespec time;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &time))
+		return 0;
+	return time.tv_sec * 1000000000ull + time.tv_nsec;
+}
+
 uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns)
 {
 	uint32_t running = 0;
@@ -182,10 +196,12 @@ uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns)
 		running++;
 		if (now_ns - packer->state->plans[i].started_ns > FG_ROLLOUT_PACK_NS)
 			fg_priority_last(pid);
-		if (now_ns - packer->state->plans[i].started_ns <= PACK_LIMIT_NS)
+		if (now_ns - packer->state->plans[i].started_ns <= packer->limit_ns)
 			continue;
+		if (worked_ns(pid) > packer->limit_ns / 2)
+			packer->jobs[i].hopeless = true;
 		kill(pid, SIGKILL);
-		if (now_ns - packer->state->plans[i].started_ns > PACK_LIMIT_NS + PACK_DEATH_NS)
+		if (now_ns - packer->state->plans[i].started_ns > packer->limit_ns + DEATH_NS)
 			fail(packer, i,
 			     "the packer hangs in its file system, which does not answer: it took "
 			     "over a minute, and cannot be killed",
@@ -201,7 +217,7 @@ void fg_packer_close(struct fg_packer *packer)
 }
 
 /* Why the packer failed: its own words, else how it ended. */
-static void explain(int errors, int status, char *text, size_t size)
+static void explain(int errors, int status, bool hopeless, char *text, size_t size)
 {
 	ssize_t got = read(errors, text, size - 1);
 
@@ -211,7 +227,11 @@ static void explain(int errors, int status, char *text, size_t size)
 		fg_log_clean(text);
 		return;
 	}
-	if (WIFSIGNALED(status))
+	if (hopeless)
+		snprintf(text, size,
+			 "the packer was killed: it worked for over a minute, for which the model "
+			 "is too large");
+	else if (WIFSIGNALED(status))
 		snprintf(text, size, "the packer was killed by signal %d (%s)%s", WTERMSIG(status),
 			 strsignal(WTERMSIG(status)),
 			 WTERMSIG(status) == SIGSYS ? ": a forbidden system call"
@@ -253,14 +273,15 @@ static uint64_t read_digest(int memfd)
 static void finish(struct fg_packer *packer, uint32_t plan, int status)
 {
 	struct fg_state_plan *record = &packer->state->plans[plan];
+	bool hopeless = packer->jobs[plan].hopeless;
 	int memfd = packer->jobs[plan].memfd;
 	char text[FG_ERROR_BYTES];
 	struct stat info;
 
 	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
-		explain(packer->jobs[plan].errors, status, text, sizeof(text));
+		explain(packer->jobs[plan].errors, status, hopeless, text, sizeof(text));
 		record->lacked = WIFEXITED(status) && WEXITSTATUS(status) == LACKS_MEMORY;
-		fail(packer, plan, text, is_passing(status));
+		fail(packer, plan, text, !hopeless && is_passing(status));
 		return;
 	}
 	if (fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) ||

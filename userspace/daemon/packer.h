@@ -17,11 +17,13 @@
 struct fg_packer {
 	const struct fg_config *config;
 	struct fg_state *state;
+	uint64_t limit_ns; /* that one may take: a minute */
 	struct {
 		int memfd;  /* the plan, -1: none; sealed once the state page says READY */
 		int errors; /* read end of the pipe, -1: not packing */
 		pid_t pid;  /* while packing. Not in the state page, which control can write: a pid
 			     * is a thing to kill */
+		bool hopeless; /* it was killed for its time, of which it worked for the most */
 	} jobs[FG_STATE_MAX_PLANS];
 };
 
@@ -37,7 +39,8 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 /* Forgets a plan. A running packer is killed; its end is then nobody's. */
 void fg_packer_drop(struct fg_packer *packer, uint32_t plan);
 /* Kills packers that run for over a minute, and gives up on those that do not even die of that:
- * their end is then nobody's. Those that run long run last. Returns how many run. */
+ * their end is then nobody's. What waited for most of that minute, for its store or for a CPU, may
+ * pass another time; what worked will not. Those that run long run last. Returns how many run. */
 uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns);
 
 /* A child ended. true when it was a packer's: the state page now says READY or FAILED. */
