@@ -287,12 +287,13 @@ struct fg_rollout_memory {
 	uint64_t worker_bytes; /* of one worker, beside plans */
 };
 
-/* What served when the gateway ran last, before this start. */
+/* What served when the gateway ran last, before this start. No padding: it is compared as bytes. */
 struct fg_rollout_served_model {
 	char model[FG_ROLLOUT_NAME_BYTES];
 	uint64_t version;
 	uint64_t chosen, seen; /* as in fg_rollout_model; 0: there was no choice */
-	bool away;	       /* it did not serve any more in the end */
+	uint64_t digest;       /* of its plan; 0: nobody knows */
+	uint64_t away;	       /* 1: it did not serve any more in the end */
 };
 
 struct fg_rollout_served {
@@ -411,6 +412,10 @@ const struct fg_rollout_served_model *fg_rollout_served(const struct fg_rollout_
 int fg_rollout_succeeds(const struct fg_rollout *rollout, const struct fg_store *store,
 			const struct fg_rules *rules, const struct fg_rollout_served *served,
 			char *why, size_t size);
+/* That other gateway went on serving: takes over what operators chose there since `before` was
+ * read. Returns whether they chose anything. */
+bool fg_rollout_follow(struct fg_rollout *rollout, const struct fg_rollout_served *before,
+		       const struct fg_rollout_served *served);
 /* The rules that versions are chosen by now: those on trial, or those in force. */
 const struct fg_rules *fg_rollout_rules(const struct fg_rollout *rollout,
 					const struct fg_rules *const rules[2]);

@@ -15,6 +15,27 @@ const struct fg_rollout_served_model *fg_rollout_served(const struct fg_rollout_
 	return NULL;
 }
 
+bool fg_rollout_follow(struct fg_rollout *rollout, const struct fg_rollout_served *before,
+		       const struct fg_rollout_served *served)
+{
+	const struct fg_rollout_served_model *old, *now;
+	struct fg_rollout_model *record;
+	bool any = false;
+	uint32_t i;
+
+	for (i = 0; i < served->count; i++) {
+		now = &served->list[i];
+		old = fg_rollout_served(before, now->model);
+		record = fg_wanted_model(rollout, now->model);
+		if (!record || (old && old->chosen == now->chosen && old->seen == now->seen))
+			continue;
+		record->chosen = now->chosen;
+		record->seen = now->seen;
+		any = true;
+	}
+	return any;
+}
+
 /* What the questions below are about. */
 struct heir {
 	const struct fg_rollout *rollout;

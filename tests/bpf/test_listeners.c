@@ -26,6 +26,7 @@ static const struct {
 
 static struct fg_steering steering;
 static struct fg_dataplane dataplane;
+static const struct fg_predecessor nobody = {.pidfd = -1};
 static struct fg_config config;
 
 /* ---- the gateway ----------------------------------------------------------------------- */
@@ -43,7 +44,7 @@ static void open_gateway(bool acl)
 		config.listen_tcp[config.listen_tcp_count++] =
 			fx_address(listeners[i].address, listeners[i].port);
 	if (fg_steering_open(&steering, &settings, &error) ||
-	    fg_dataplane_open(&dataplane, &config, &steering, false, &error))
+	    fg_dataplane_open(&dataplane, &config, &steering, &nobody, &error))
 		fail_msg("%s", error.text);
 }
 
@@ -483,12 +484,13 @@ static void names_who_has_the_port(void **state)
 	assert_int_equal(setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
 	assert_int_equal(bind(other, (struct sockaddr *)&address, sizeof(struct sockaddr_in)), 0);
 	assert_int_equal(listen(other, 1), 0);
-	assert_int_equal(fg_dataplane_open(&dataplane, &config, &steering, false, &error),
+	assert_int_equal(fg_dataplane_open(&dataplane, &config, &steering, &nobody, &error),
 			 -EADDRINUSE);
 	assert_non_null(strstr(error.text, "listen-tcp 0.0.0.0:9001"));
 	close(other);
 	config.connections = 1u << 30;
-	assert_int_equal(fg_dataplane_open(&dataplane, &config, &steering, false, &error), -EMFILE);
+	assert_int_equal(fg_dataplane_open(&dataplane, &config, &steering, &nobody, &error),
+			 -EMFILE);
 	assert_non_null(strstr(error.text, "LimitNOFILE"));
 	fg_steering_close(&steering);
 	set_up(state);

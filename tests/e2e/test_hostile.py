@@ -214,7 +214,7 @@ def what_served_comes_first_again():
                 gateway.process.kill()
                 gateway.process.wait()
                 shutil.rmtree(first.pins, ignore_errors=True)
-            assert read(f"{state}/default.served") == "digits 1 0 0\n"
+            assert read(f"{state}/default.served").split("\n")[1].startswith("digits 1 0 0 live ")
             for i in range(9):
                 repository.write(1, {"model.onnx": slow(30)}, f"bad{i}")
             repository.write(2, {"model.onnx": slow(30)})

@@ -4,13 +4,14 @@ between the two, and nothing is lost; what is not as good lets the other one ser
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
 
 from harness import (PORT, SERVER4, SERVER6, Client, Gateway, Net, Repository, close_to,
-                     digits_rows, load_end, load_start, main, reference, request, wait_for)
+                     digits_rows, load_end, load_start, main, program, reference, request, wait_for)
 
 ROW = digits_rows()[0]
 TCP = ("--listen-tcp", f"{SERVER4}:{PORT}", "--listen-tcp", f"[{SERVER6}]:{PORT}")
@@ -42,6 +43,22 @@ class Successor(Gateway):
     def beside(self):
         """Waits until it has begun: its own control socket answers."""
         wait_for("the successor to begin", lambda: "event=replace.begin" in self.log())
+
+
+def slow_packer(repository, seconds):
+    path = os.path.join(repository.path, "slow-packer")
+    with open(path, "w") as file:
+        file.write(f"#!/bin/sh\nsleep {seconds}\nexec {program('flipgate-pack')} \"$@\"\n")
+    os.chmod(path, 0o755)
+    return path
+
+
+def refused(successor):
+    """It ends at once, and says why."""
+    done = subprocess.run(successor.net.command(successor.net.gw, successor.argv),
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    return done.stderr
 
 
 def answers(net, version=1, address=SERVER4):
@@ -131,19 +148,14 @@ def what_is_not_as_good_changes_nothing():
 
 def one_that_is_killed_early_changes_nothing():
     repository = published(1)
-    slow = os.path.join(repository.path, "slow-packer")
-    with open(slow, "w") as file:
-        file.write("#!/bin/sh\nsleep 60\n")
-    os.chmod(slow, 0o755)
+    slow = slow_packer(repository, 60)
     with Net() as net, Gateway(net, repository, *TCP) as gateway:
         process = load_start(net, "--rate", "1000", "--duration", "5", "--sleep")
         for how in (signal.SIGTERM, signal.SIGKILL):
             with Successor(gateway, repository, *TCP, "--packer", slow) as successor:
                 successor.beside()
                 time.sleep(0.3)
-                other = subprocess.run(net.command(net.gw, successor.argv), capture_output=True,
-                                       text=True, timeout=30)
-                assert other.returncode == 2 and ".next" in other.stderr, other.stderr
+                assert "another flipgated is about to replace" in refused(successor)
                 successor.process.send_signal(how)
                 successor.process.wait(20)
         unharmed(load_end(process), 5000)
@@ -166,6 +178,132 @@ def one_whose_predecessor_is_killed_serves():
             in_mode(successor, "native")
             by_xdp(net, successor)
             wait_for("its pins", lambda: os.path.exists(os.path.join(successor.pins, "live")))
+
+
+def one_whose_predecessor_is_killed_serves_what_it_can():
+    """Also where a model does not load: that one nobody serves any more, the others it does."""
+    repository = published(1)
+    repository.publish(1, model="other")
+    with Net() as net, Gateway(net, repository, *TCP) as gateway:
+        wait_for("both models", lambda: len(gateway.live()) == 2)
+        # That may pass, so it waits for it as long as the other one lives.
+        os.chmod(os.path.join(repository.path, "other", "1", "model.onnx"), 0)
+        with Successor(gateway, repository, *TCP, "--packer",
+                       slow_packer(repository, 1)) as successor:
+            wait_for("the failure", lambda: "event=pack.failed model=other" in successor.log())
+            time.sleep(0.5)
+            gateway.process.kill()
+            gateway.process.wait()
+            wait_for("it to serve", lambda: successor.is_ready() and answers(net))
+            assert successor.live() == {"digits": 1}
+            in_mode(successor, "native")
+            by_xdp(net, successor)
+
+
+def one_that_does_not_end_is_told_of():
+    repository = published(1)
+    with Net() as net, Gateway(net, repository, *TCP) as gateway:
+        gateway.process.send_signal(signal.SIGSTOP)
+        process = load_start(net, "--rate", "1000", "--duration", "8", "--sleep")
+        with Successor(gateway, repository, *TCP, "--drain-deadline", "1s") as successor:
+            wait_for("it to say so", lambda: "event=replace.late" in successor.log(), 20)
+            gateway.process.kill()
+            gateway.process.wait()
+            in_mode(successor, "native")
+            by_xdp(net, successor)
+            unharmed(load_end(process), 8000)
+
+
+def its_addresses_are_checked():
+    """What the other one does not listen at must be there and free, and no wildcard against one."""
+    repository = published(1)
+    other = f"{SERVER4}:{PORT + 1}"
+    with Net() as net, Gateway(net, repository, "--listen-tcp", f"{SERVER4}:{PORT}") as gateway:
+        process = load_start(net, "--rate", "1000", "--duration", "8", "--sleep")
+
+        def said(*args, listen=None):
+            return refused(Successor(gateway, repository, *args, listen=listen))
+
+        assert "no interface has this address" in said(listen=[f"10.99.0.99:{PORT}"])
+        assert "no interface has this address" in said("--listen-tcp", f"10.99.0.99:{PORT}")
+        for kind, flag in ((socket.SOCK_DGRAM, "--listen"), (socket.SOCK_STREAM, "--listen-tcp")):
+            with net.inside(net.gw), socket.socket(socket.AF_INET, kind) as theirs:
+                theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                theirs.bind((SERVER4, PORT + 1))
+                if kind == socket.SOCK_STREAM:
+                    theirs.listen()
+                assert "another program has this port" in said(flag, other)
+        for listen in (f"0.0.0.0:{PORT}", f"[::]:{PORT}"):
+            assert "at a single address, and this one at all" in said(listen=[listen])
+        assert "at a single address, and this one at all" in said("--listen-tcp", f"0.0.0.0:{PORT}")
+        unharmed(load_end(process), 8000)
+        with Successor(gateway, repository, "--listen", other) as successor:
+            successor.alone()
+            in_mode(successor, "native")
+            by_xdp(net, successor)
+
+
+def a_single_address_against_a_wildcard():
+    repository = published(1)
+    with Net() as net, Gateway(net, repository, listen=[f"0.0.0.0:{PORT}"]) as gateway:
+        text = refused(Successor(gateway, repository, listen=[f"{SERVER4}:{PORT}"]))
+        assert "at all addresses, and this one at a single one" in text, text
+        with Successor(gateway, repository, listen=[f"0.0.0.0:{PORT}"]) as successor:
+            successor.alone()
+            in_mode(successor, "native")
+            by_xdp(net, successor)
+
+
+def it_must_know_what_serves():
+    """Under another name it would begin with the newest of everything."""
+    repository = published(1, 2)
+    with Net() as net, Gateway(net, repository) as gateway:
+        text = refused(Successor(gateway, repository, "--name", "other"))
+        assert "other.served" in text and "serves on" in text, text
+        assert answers(net, 2)
+
+
+def what_is_chosen_meanwhile_holds():
+    """The other one obeys operators until it is replaced."""
+    repository = published(1)
+    slow = slow_packer(repository, 3)
+    with Net() as net, Gateway(net, repository, "--keep", "60s") as gateway:
+        repository.publish(2)
+        gateway.wait_live(2)
+        with Successor(gateway, repository, "--packer", slow) as successor:
+            successor.beside()
+            time.sleep(1)
+            gateway.verb("rollback", "digits")
+            gateway.wait_live(1)
+            successor.alone()
+            assert successor.live() == {"digits": 1} and answers(net, 1)
+            time.sleep(1)
+            assert successor.live() == {"digits": 1}
+
+
+def other_files_under_one_number_are_told_of():
+    repository = published(1)
+    with Net() as net, Gateway(net, repository, "--settle", "0s") as gateway:
+        repository.publish(2)
+        gateway.wait_live(2)
+        path = os.path.join(repository.path, "digits", "2", "model.onnx")
+        shutil.copy(os.path.join(repository.path, "digits", "1", "model.onnx"), path)
+        os.remove(os.path.join(repository.path, "digits", "2", "golden.json"))
+        wait_for("it to be seen", lambda: "event=version.differs" in gateway.log())
+        with Successor(gateway, repository, "--settle", "0s") as successor:
+            successor.alone()
+            assert "event=served.differs model=digits version=2" in successor.log()
+
+
+def the_live_table_is_pinned():
+    """Or connections of a worker that is killed do not move."""
+    repository = published(1)
+    with Net() as net, Gateway(net, repository, *TCP, mode="sockets") as gateway:
+        with Successor(gateway, repository, *TCP, mode="sockets") as successor:
+            successor.alone()
+            wait_for("the table's pin",
+                     lambda: os.path.exists(os.path.join(successor.pins, "table-0")))
+            assert answers(net)
 
 
 def a_choice_outlives_it():
@@ -221,4 +359,8 @@ def another_daemon_is_left_alone():
 
 main(native_under_load, modes_may_change, what_is_not_as_good_changes_nothing,
      one_that_is_killed_early_changes_nothing, one_whose_predecessor_is_killed_serves,
+     one_whose_predecessor_is_killed_serves_what_it_can, one_that_does_not_end_is_told_of,
+     its_addresses_are_checked, a_single_address_against_a_wildcard, it_must_know_what_serves,
+     what_is_chosen_meanwhile_holds, other_files_under_one_number_are_told_of,
+     the_live_table_is_pinned,
      a_choice_outlives_it, the_other_network_is_refused, another_daemon_is_left_alone)

@@ -105,6 +105,31 @@ static void test_manual_goes_on_with_its_choice(void **state)
 	assert_int_equal(world_live(world, "digits"), 2);
 }
 
+/* While this one prepares, the other one obeys: a rollback, a promote. */
+static void test_a_choice_made_meanwhile(void **state)
+{
+	struct fg_rollout_served old;
+
+	(void)state;
+	choose_before("digits", 2, 2);
+	before("fraud", 1);
+	world_version(world, "digits", 1, WORLD_GOOD);
+	world_version(world, "digits", 2, WORLD_GOOD);
+	world_version(world, "fraud", 1, WORLD_GOOD);
+	world_run(world, 1000);
+	assert_int_equal(succeeds(), 0);
+	old = served;
+	assert_false(fg_rollout_follow(&world->rollout, &old, &served));
+	served.list[0].version = served.list[0].chosen = 1;
+	assert_true(fg_rollout_follow(&world->rollout, &old, &served));
+	world_run(world, 20);
+	assert_int_equal(succeeds(), -EAGAIN);
+	world_run(world, 1000);
+	assert_int_equal(world_live(world, "digits"), 1);
+	assert_int_equal(model("fraud")->chosen, 0);
+	assert_int_equal(succeeds(), 0);
+}
+
 /* ---- taking its place ---- */
 
 static void test_not_before_all_serve(void **state)
@@ -206,6 +231,7 @@ int main(void)
 		TEST(test_a_choice_that_is_gone_is_none),
 		TEST(test_a_choice_ends_with_its_version),
 		TEST(test_manual_goes_on_with_its_choice),
+		TEST(test_a_choice_made_meanwhile),
 		TEST(test_not_before_all_serve),
 		TEST(test_all_that_is_wanted),
 		TEST(test_never_what_does_not_load),

@@ -10,12 +10,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include <errno.h>
 #include "userspace/daemon/served.h"
 
 static char folder[] = "/tmp/fgt-served-XXXXXX";
 static char path[64];
 static struct fg_served served;
 static struct fg_rollout rollout;
+static struct fg_rollout_plan plans[FG_ROLLOUT_MAX_PLANS];
 
 static int open_folder(void **state)
 {
@@ -54,6 +56,11 @@ static void put(const char *text, mode_t mode)
 	fg_served_open(&served, folder, "one");
 }
 
+static void note(int32_t keeper)
+{
+	fg_served_note(&served, &rollout, plans, keeper);
+}
+
 static void expect(const char *text)
 {
 	char all[4096] = "";
@@ -71,18 +78,59 @@ static void the_next_start_knows(void **state)
 	(void)state;
 	memset(&rollout, 0, sizeof(rollout));
 	expect("");
-	fg_served_note(&served, &rollout);
-	expect(""); /* nothing serves: nothing is written */
+	note(1);
+	expect(""); /* nothing serves, and that is said */
+	assert_int_equal(served.keeper, 1);
 	serve("digits", 3);
 	serve("fraud", 7);
 	rollout.generations[2].entries[1].is_default = 1;
-	fg_served_note(&served, &rollout);
+	note(1);
 	expect("digits 3\nfraud 7\n");
 	/* After a start one is there before the other. */
 	memset(&rollout, 0, sizeof(rollout));
 	serve("fraud", 8);
-	fg_served_note(&served, &rollout);
+	note(1);
 	expect("fraud 8\ndigits 3 away\n");
+	/* The next one has nothing yet: it says the same, and is known by it. */
+	memset(&rollout, 0, sizeof(rollout));
+	note(7);
+	expect("fraud 8\ndigits 3 away\n");
+	assert_int_equal(served.keeper, 7);
+}
+
+/* Whether a version serves what it served before shows in its plan's digest. */
+static void the_digest_is_kept(void **state)
+{
+	(void)state;
+	memset(&rollout, 0, sizeof(rollout));
+	serve("digits", 3);
+	rollout.generations[2].entries[0].plan = 5;
+	plans[5].digest = 0xfedcba9876543210;
+	note(1);
+	plans[5].digest = 0;
+	expect("digits 3\nfraud 8 away\n");
+	assert_int_equal(served.list.list[0].digest, 0xfedcba9876543210);
+}
+
+/* Another one writes, and this one reads it again. */
+static void it_may_be_read_again(void **state)
+{
+	struct fg_served other;
+
+	(void)state;
+	fg_served_open(&other, folder, "one");
+	put("# pid 12\ndigits 4 4 9 live 00000000000000ff\nfraud 1 0 0 away 0\n", 0644);
+	assert_int_equal(fg_served_read(&other), 0);
+	assert_int_equal(other.keeper, 12);
+	assert_int_equal(other.list.count, 2);
+	assert_int_equal(other.list.list[0].seen, 9);
+	assert_int_equal(other.list.list[0].digest, 255);
+	assert_int_equal(other.list.list[0].away, 0);
+	assert_int_equal(other.list.list[1].away, 1);
+	unlink(path);
+	assert_int_equal(fg_served_read(&other), -ENOENT);
+	assert_int_equal(other.keeper, 0);
+	assert_int_equal(other.list.count, 0);
 }
 
 static void expect_choice(const char *model, uint64_t chosen, uint64_t seen)
@@ -105,17 +153,17 @@ static void what_was_chosen_is_kept(void **state)
 	serve("digits", 3);
 	strcpy(digits->name, "digits");
 	digits->seen = 9; /* of no choice */
-	fg_served_note(&served, &rollout);
+	note(1);
 	expect_choice("digits", 0, 0);
 	digits->chosen = 3;
-	fg_served_note(&served, &rollout);
+	note(1);
 	expect_choice("digits", 3, 9);
 	/* Whatever a canary comes to, it is not over. */
 	rollout.canary.phase = FG_CANARY_STARTING;
 	strcpy(rollout.canary.model, "digits");
 	rollout.canary.version = 12;
 	digits->chosen = 0;
-	fg_served_note(&served, &rollout);
+	note(1);
 	expect_choice("digits", 3, 12);
 	put("digits 3 2\nfraud 4 1 2\n", 0644);
 	expect_choice("digits", 0, 0);
@@ -159,7 +207,7 @@ static void a_folder_that_is_not_there(void **state)
 	memset(&rollout, 0, sizeof(rollout));
 	serve("digits", 3);
 	fg_served_open(&served, "/nowhere", "one");
-	fg_served_note(&served, &rollout);
+	note(1);
 	assert_true(served.failing);
 	assert_int_equal(served.list.count, 1);
 }
@@ -168,6 +216,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_next_start_knows),
+		cmocka_unit_test(the_digest_is_kept),
+		cmocka_unit_test(it_may_be_read_again),
 		cmocka_unit_test(what_was_chosen_is_kept),
 		cmocka_unit_test(what_is_not_trusted_is_not_read),
 		cmocka_unit_test(much_is_cut),

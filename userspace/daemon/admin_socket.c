@@ -11,18 +11,20 @@
 
 #define GROUP_BYTES (16u << 20) /* no group's record is that large */
 
-/* Who answers at the socket is alive; a socket that nobody answers at is left over. */
+/* Who answers at the socket is alive, also one with so many clients that more have to wait
+ * (EAGAIN); a socket that nobody answers at is left over. */
 static bool somebody_answers(const struct sockaddr_un *address)
 {
 	bool answers = true;
 
 	/* The children of a keeper that was killed a moment ago need one to die. */
 	for (int attempt = 0; answers && attempt < 10; attempt++) {
-		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 		if (attempt)
 			usleep(100000);
-		answers = !connect(fd, (const struct sockaddr *)address, sizeof(*address));
+		answers = !connect(fd, (const struct sockaddr *)address, sizeof(*address)) ||
+			  errno == EAGAIN;
 		close(fd);
 	}
 	return answers;

@@ -82,6 +82,7 @@ struct fg_control {
 	struct fg_rollout_config pace;
 	struct fg_table live;	    /* the live table; serial 0: none, or nobody knows */
 	uint64_t table;		    /* bit s: it is made of slot s */
+	uint32_t pins;		    /* boot.pins, when the live table was last pinned */
 	uint64_t flows_ns;	    /* when flows were last counted for a drain */
 	uint64_t memory_ns;	    /* when observed.memory was last looked at */
 	uint64_t comparison_ns;	    /* when observed.comparison was last added up */

@@ -11,19 +11,10 @@
 #include <unistd.h>
 #include "userspace/daemon/dataplane_interface.h"
 #include "userspace/daemon/dataplane_tcp.h"
-
-#define RECEIVE_BUFFER (4 << 20)
-#define PORT_ATTEMPTS  10
-#define PORT_PAUSE_US  100000
+#include "userspace/daemon/port.h"
+#include "userspace/shared/log.h"
 
 /* ---- listeners -------------------------------------------------------------------------- */
-
-static bool is_wildcard(const struct sockaddr_storage *address)
-{
-	if (address->ss_family == AF_INET)
-		return !((const struct sockaddr_in *)address)->sin_addr.s_addr;
-	return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)address)->sin6_addr);
-}
 
 static void set_port(struct sockaddr_storage *address, const struct sockaddr_storage *from)
 {
@@ -64,7 +55,7 @@ static int announce(const struct fg_dataplane *dataplane, uint32_t listener)
 {
 	const struct sockaddr_storage *address = &dataplane->config->listen[listener];
 
-	if (is_wildcard(address))
+	if (fg_port_wildcard(address))
 		return announce_wildcard(dataplane, listener);
 	return fg_steering_listen(dataplane->steering, address, 0, listener);
 }
@@ -78,67 +69,11 @@ int fg_dataplane_announce(const struct fg_dataplane *dataplane)
 	return code;
 }
 
-static int bind_udp(const struct sockaddr_storage *address, bool share, int *result)
-{
-	bool ipv6 = address->ss_family == AF_INET6;
-	int may_fragment = IP_PMTUDISC_DONT; /* routers too, as what AF_XDP sends (detour.h) */
-	int fd = socket(address->ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int one = 1, buffer = RECEIVE_BUFFER, code;
-
-	if (fd < 0)
-		return -errno;
-	if (share) {
-		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
-		/* The address was there at the start, and may be away just now. */
-		setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_FREEBIND : IP_FREEBIND,
-			   &one, sizeof(one));
-	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer));
-	if (ipv6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	else
-		setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &may_fragment, sizeof(may_fragment));
-	if (is_wildcard(address))
-		setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
-			   ipv6 ? IPV6_RECVPKTINFO : IP_PKTINFO, &one, sizeof(one));
-	if (bind(fd, (const struct sockaddr *)address,
-		 ipv6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in))) {
-		code = -errno;
-		close(fd);
-		return code;
-	}
-	*result = fd;
-	return 0;
-}
-
-/* A second program with SO_REUSEPORT and our uid would get into our group unseen; a bind without it
- * tells. */
-static int check_port(const struct sockaddr_storage *address, struct fg_error *error)
-{
-	int fd, code = bind_udp(address, false, &fd);
-	char text[64];
-
-	/* The workers of a keeper that was killed a moment ago need one to die. */
-	for (int attempt = 0; code == -EADDRINUSE && attempt < PORT_ATTEMPTS; attempt++) {
-		usleep(PORT_PAUSE_US);
-		code = bind_udp(address, false, &fd);
-	}
-	if (!code)
-		close(fd);
-	else
-		fg_error_set(error, code, "listen %s: %s",
-			     fg_config_format_address(address, text, sizeof(text)),
-			     code == -EADDRINUSE ? "another program has this port (see: ss -lunp)"
-			     : code == -EADDRNOTAVAIL ? "no interface has this address (ip addr)"
-						      : strerror(-code));
-	return code;
-}
-
 /* A socket of listener's group, in that row of socks_udp. *fd is the caller's, also on failure. */
 static int open_listener(const struct fg_dataplane *dataplane, uint16_t row, uint32_t listener,
 			 int *fd)
 {
-	int code = bind_udp(&dataplane->config->listen[listener], true, fd);
+	int code = fg_port_bind(IPPROTO_UDP, &dataplane->config->listen[listener], true, fd);
 
 	return code ? code : fg_steering_set_udp(dataplane->steering, row, listener, *fd);
 }
@@ -162,39 +97,48 @@ static int open_sinks(struct fg_dataplane *dataplane, struct fg_error *error)
 /* The program belongs to the whole group, of which a sink is the first that we have, and the last:
  * sockets that join later find it there. So it is set once: a gateway that is about to leave its
  * group to another one must not set it again. */
-static int take_udp(const struct fg_dataplane *dataplane, struct fg_error *error)
+static int take_udp(const struct fg_dataplane *dataplane, bool *taken, struct fg_error *error)
 {
-	for (uint32_t i = 0; i < dataplane->config->listen_count; i++)
+	for (uint32_t i = 0; i < dataplane->config->listen_count; i++) {
 		if (setsockopt(dataplane->sinks[i], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF,
 			       &dataplane->steering->reuseport, sizeof(int)))
 			return fg_error_set(error, -errno, "UDP sockets: %s", strerror(errno));
+		*taken = true;
+	}
 	return 0;
 }
 
 /* ---- opening ---------------------------------------------------------------------------- */
 
-/* TCP first: that may fail, and is undone when its link is closed. */
-static int take_sockets(struct fg_dataplane *dataplane, struct fg_error *error)
+/* TCP first: a host may have too many programs of that kind. *taken: something was. */
+static int take_sockets(struct fg_dataplane *dataplane, bool *taken, struct fg_error *error)
 {
-	int code = fg_dataplane_tcp_take(dataplane, error);
+	int code = fg_dataplane_tcp_take(dataplane, taken, error);
 
-	return code ? code : take_udp(dataplane, error);
+	return code ? code : take_udp(dataplane, taken, error);
 }
 
 int fg_dataplane_take(struct fg_dataplane *dataplane, int link, struct fg_error *error)
 {
-	int code = take_sockets(dataplane, error);
+	bool taken = false;
+	int code = take_sockets(dataplane, &taken, error);
 
-	if (!code)
-		fg_dataplane_interface_take(dataplane, link);
-	else if (link >= 0)
-		close(link);
-	return code;
+	if (code && !taken) {
+		if (link >= 0)
+			close(link);
+		return code;
+	}
+	if (code)
+		fg_log(FG_LOG_ERROR, "replace.sockets reason=\"%s\" next=\"goes on\"", error->text);
+	fg_dataplane_interface_take(dataplane, link);
+	return 0;
 }
 
 int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *config,
-		      struct fg_steering *steering, bool beside, struct fg_error *error)
+		      struct fg_steering *steering, const struct fg_predecessor *predecessor,
+		      struct fg_error *error)
 {
+	bool beside = predecessor->pid, taken = false;
 	int code = 0;
 
 	memset(dataplane, 0, sizeof(*dataplane));
@@ -204,8 +148,8 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 	dataplane->watch = -1;
 	memset(dataplane->sinks, -1, sizeof(dataplane->sinks));
 	memset(dataplane->tcp_sinks, -1, sizeof(dataplane->tcp_sinks));
-	for (uint32_t i = 0; !code && !beside && i < config->listen_count; i++)
-		code = check_port(&config->listen[i], error);
+	for (uint32_t i = 0; !code && i < config->listen_count; i++)
+		code = fg_port_check(IPPROTO_UDP, &config->listen[i], predecessor, error);
 	if (!code) {
 		code = fg_dataplane_announce(dataplane);
 		if (code)
@@ -220,9 +164,9 @@ int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *co
 	if (!code)
 		code = open_sinks(dataplane, error);
 	if (!code)
-		code = fg_dataplane_tcp_open(dataplane, error);
+		code = fg_dataplane_tcp_open(dataplane, predecessor, error);
 	if (!code && !beside)
-		code = take_sockets(dataplane, error);
+		code = take_sockets(dataplane, &taken, error);
 	if (!code)
 		code = fg_dataplane_interface_open(dataplane, error);
 	if (code)

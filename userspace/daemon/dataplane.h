@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include "userspace/daemon/config.h"
 #include "userspace/daemon/interface.h"
+#include "userspace/daemon/predecessor.h"
 #include "userspace/daemon/steering.h"
 #include "userspace/shared/xsk.h"
 
@@ -53,18 +54,20 @@ struct fg_dataplane {
 
 /*
  * Announces the listeners and attaches in the fastest mode that an answer can leave in: native,
- * generic, sockets; or config->mode alone. Checks that no other program holds a listener's port.
- * Nothing is steered to a worker yet. -errno with *error; then everything is undone.
+ * generic, sockets; or config->mode alone. Checks that no other program holds a listener's port,
+ * and that the host has its address. Nothing is steered to a worker yet. -errno with *error; then
+ * everything is undone.
  *
- * `beside`: another gateway serves at these addresses, and nothing is taken from it yet; ports are
- * not checked then. What arrives is still that one's.
+ * `predecessor`, if there is one: it serves, perhaps at the same addresses, and nothing is taken
+ * from it yet. What arrives is still that one's.
  */
 int fg_dataplane_open(struct fg_dataplane *dataplane, const struct fg_config *config,
-		      struct fg_steering *steering, bool beside, struct fg_error *error);
+		      struct fg_steering *steering, const struct fg_predecessor *predecessor,
+		      struct fg_error *error);
 /*
  * Opened beside another gateway: from now on what arrives is ours, by the stack. `link`: its XDP
- * link (taken over, also on failure), -1: none is known. On failure nothing, or some UDP addresses
- * alone, were taken.
+ * link (taken over, also on failure), -1: none is known. On failure nothing was taken; what fails
+ * after the first step is only logged, because there is no way back from that.
  */
 int fg_dataplane_take(struct fg_dataplane *dataplane, int link, struct fg_error *error);
 /* That other gateway has ended: the interface is ours. */

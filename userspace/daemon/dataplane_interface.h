@@ -5,12 +5,12 @@
  * An attachment is the program on an interface and frames bound to its queues. It is looked at
  * again and again, and compared with what the kernel says:
  *
- *   what is seen                              what is done
- *   the interface is gone, or another one     lost: program off, mode sockets in the open (log,
- *     bears its name, its sockets were          status, a counter), frames and AF_XDP sockets
- * closed; unbound (it was in another namespace)     attached anew as soon as there is one somebody
- * took the program off             lost; attached again with the same sockets it has more queues
- * they get frames it has another name                       nothing: it is the same one
+ *   - the interface is gone, another one bears its name, or its sockets were unbound (it was in
+ *     another network namespace): lost. The program is taken off, mode sockets in the open (log,
+ *     status, a counter), frames and AF_XDP sockets closed; attached anew as soon as there is one;
+ *   - somebody took the program off: lost; attached again with the same sockets;
+ *   - it has more queues: they get frames;
+ *   - it has another name: nothing, it is the same one.
  *
  * Meanwhile all that arrives goes up the stack, to the same workers. AF_XDP rings cannot be given
  * to a worker that runs: a new attachment, and more queues, are for the workers that start from

@@ -7,77 +7,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "userspace/daemon/port.h"
 
-#define PORT_ATTEMPTS 10
-#define PORT_PAUSE_US 100000
-#define BACKLOG	      4096 /* the kernel takes no more than net.core.somaxconn */
-#define OTHER_FILES   512  /* that a worker may have open beside connections */
-#define RECEIVE_BYTES 65536
-#define SEND_BYTES    32768
-#define ONLY_SERVICE  0
-
-static int bind_tcp(const struct sockaddr_storage *address, bool share, int *result)
-{
-	bool ipv6 = address->ss_family == AF_INET6;
-	int receive = RECEIVE_BYTES, send = SEND_BYTES;
-	int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int one = 1, code;
-
-	if (fd < 0)
-		return -errno;
-	/* Connections of the gateway's last life may still be in TIME_WAIT. */
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (share) {
-		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
-		/* As for UDP: the address may be away just now. */
-		setsockopt(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_FREEBIND : IP_FREEBIND,
-			   &one, sizeof(one));
-	}
-	if (ipv6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	/* Connections inherit it: replies leave at once, and are batched already. */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	/* So do they its buffers, or the kernel would give many MiB to each client that pipelines
-	 * and does not read. One message in, and half of one out, of which a worker has a whole one
-	 * (tcp_pool.h); the kernel takes twice that, for its own. */
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive));
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send));
-	if (bind(fd, (const struct sockaddr *)address,
-		 ipv6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in))) {
-		code = -errno;
-		close(fd);
-		return code;
-	}
-	*result = fd;
-	return 0;
-}
-
-static int explain(const struct sockaddr_storage *address, int code, struct fg_error *error)
-{
-	char text[64];
-
-	return fg_error_set(error, code, "listen-tcp %s: %s",
-			    fg_config_format_address(address, text, sizeof(text)),
-			    code == -EADDRINUSE ? "another program has this port (see: ss -ltnp)"
-			    : code == -EADDRNOTAVAIL ? "no interface has this address (ip addr)"
-						     : strerror(-code));
-}
-
-/* As for UDP: without SO_REUSEPORT a bind tells whether somebody else listens. */
-static int check_port(const struct sockaddr_storage *address, struct fg_error *error)
-{
-	int fd, code = bind_tcp(address, false, &fd);
-
-	/* As for UDP: a killed gateway's workers are dying. */
-	for (int attempt = 0; code == -EADDRINUSE && attempt < PORT_ATTEMPTS; attempt++) {
-		usleep(PORT_PAUSE_US);
-		code = bind_tcp(address, false, &fd);
-	}
-	if (code)
-		return explain(address, code, error);
-	close(fd);
-	return 0;
-}
+#define BACKLOG	     4096 /* the kernel takes no more than net.core.somaxconn */
+#define OTHER_FILES  512  /* that a worker may have open beside connections */
+#define ONLY_SERVICE 0
 
 /*
  * A socket that listens, in that row of socks_tcp. `filter` (NULL: none) is there before a packet
@@ -89,7 +23,8 @@ static int check_port(const struct sockaddr_storage *address, struct fg_error *e
 static int open_listener(const struct fg_dataplane *dataplane, uint16_t row, uint32_t listener,
 			 const struct sock_fprog *filter, int *result)
 {
-	int fd, code = bind_tcp(&dataplane->config->listen_tcp[listener], true, &fd);
+	int fd, code = fg_port_bind(IPPROTO_TCP, &dataplane->config->listen_tcp[listener], true,
+				    &fd);
 
 	if (code)
 		return code;
@@ -118,7 +53,8 @@ static int check_descriptors(const struct fg_config *config, struct fg_error *er
 			    config->connections + OTHER_FILES);
 }
 
-int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, struct fg_error *error)
+int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, const struct fg_predecessor *predecessor,
+			  struct fg_error *error)
 {
 	const struct fg_config *config = dataplane->config;
 	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
@@ -129,8 +65,8 @@ int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, struct fg_error *error
 	if (!count)
 		return 0;
 	code = check_descriptors(config, error);
-	for (i = 0; !code && !dataplane->beside && i < count; i++)
-		code = check_port(&config->listen_tcp[i], error);
+	for (i = 0; !code && i < count; i++)
+		code = fg_port_check(IPPROTO_TCP, &config->listen_tcp[i], predecessor, error);
 	if (code)
 		return code;
 	for (i = 0; !code && i < count; i++) {
@@ -144,7 +80,7 @@ int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, struct fg_error *error
 	for (i = 0; !code && i < count; i++) {
 		code = open_listener(dataplane, FG_SINK_ROW, i, &drop, &dataplane->tcp_sinks[i]);
 		if (code)
-			explain(&config->listen_tcp[i], code, error);
+			fg_port_explain(IPPROTO_TCP, &config->listen_tcp[i], code, error);
 	}
 	return code;
 }
@@ -152,11 +88,12 @@ int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, struct fg_error *error
 /* fg_migrate belongs to the whole group, which a socket joins in listen(2): as for UDP, the sinks
  * stand for all. It is the last, because until fg_lookup chooses for us there is nobody to move to.
  */
-int fg_dataplane_tcp_take(struct fg_dataplane *dataplane, struct fg_error *error)
+int fg_dataplane_tcp_take(struct fg_dataplane *dataplane, bool *taken, struct fg_error *error)
 {
 	uint32_t count = dataplane->config->listen_tcp_count;
 	int code = count ? fg_steering_attach_tcp(dataplane->steering, error) : 0;
 
+	*taken = count && !code;
 	for (uint32_t i = 0; !code && i < count; i++)
 		if (setsockopt(dataplane->tcp_sinks[i], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF,
 			       &dataplane->steering->migrate, sizeof(int)))
@@ -194,7 +131,8 @@ int fg_dataplane_tcp_open_slot(struct fg_dataplane *dataplane, uint16_t slot,
 	for (uint32_t i = 0; !code && i < dataplane->config->listen_tcp_count; i++) {
 		code = open_listener(dataplane, slot, i, NULL, &sockets->tcp[i]);
 		if (code)
-			explain(&dataplane->config->listen_tcp[i], code, error);
+			fg_port_explain(IPPROTO_TCP, &dataplane->config->listen_tcp[i], code,
+					error);
 	}
 	if (code)
 		close_listeners(dataplane, sockets);

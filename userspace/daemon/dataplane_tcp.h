@@ -21,12 +21,13 @@
 
 #include "userspace/daemon/dataplane.h"
 
-/* Checks that the ports are free (unless another gateway has them still), announces the addresses,
- * opens the sinks. Nothing without TCP listeners. On failure the caller calls close. */
-int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, struct fg_error *error);
+/* Checks that the ports are free (port.h), announces the addresses, opens the sinks. Nothing
+ * without TCP listeners. On failure the caller calls close. */
+int fg_dataplane_tcp_open(struct fg_dataplane *dataplane, const struct fg_predecessor *predecessor,
+			  struct fg_error *error);
 /* From now on fg_lookup chooses for new connections, and fg_migrate for those that are left over.
- */
-int fg_dataplane_tcp_take(struct fg_dataplane *dataplane, struct fg_error *error);
+ * *taken: it does, in spite of a failure. */
+int fg_dataplane_tcp_take(struct fg_dataplane *dataplane, bool *taken, struct fg_error *error);
 void fg_dataplane_tcp_close(struct fg_dataplane *dataplane);
 
 /* Opens the slot's listeners unless they are, and puts them into the map. */

@@ -55,6 +55,7 @@ struct keeper {
 	int audit;				/* the audit log, until control has it */
 	int state_fd;				/* memfd of the state page */
 	uint64_t tidied_ns;
+	uint64_t late_ns;      /* when the predecessor should have ended; 0: it was not told to */
 	bool pins_fail;	       /* the directory of pins could not be made again; was logged */
 	uint64_t stop_by_ns;   /* 0: not stopping */
 	struct fg_error unfit; /* why the other gateway is not replaced; "": it may be */
@@ -281,7 +282,7 @@ static bool is_beside(const struct keeper *keeper)
 /* While the other one serves. When it has died there is no better one than this. */
 static void give_up(struct keeper *keeper, const char *why)
 {
-	if (!is_beside(keeper) || !fg_predecessor_lives(&keeper->predecessor))
+	if (!is_beside(keeper) || keeper->stop_by_ns || !fg_predecessor_lives(&keeper->predecessor))
 		return;
 	fg_error_set(&keeper->unfit, -ECANCELED, "not replaced, pid %d serves on: %s",
 		     keeper->predecessor.pid, why);
@@ -294,7 +295,7 @@ static void take(struct keeper *keeper)
 	struct fg_error error = {""};
 	int link, code;
 
-	if (!is_beside(keeper))
+	if (!is_beside(keeper) || keeper->stop_by_ns)
 		return;
 	link = fg_predecessor_link(&keeper->predecessor, keeper->dataplane.interface.index);
 	if (fg_dataplane_take(&keeper->dataplane, link, &error)) {
@@ -309,6 +310,8 @@ static void take(struct keeper *keeper)
 	if (code)
 		fg_log(FG_LOG_ERROR, "replace.dismiss reason=\"%s\" next=\"stop pid %d\"",
 		       strerror(-code), keeper->predecessor.pid);
+	keeper->late_ns =
+		fg_clock_ns() + config->drain_deadline_ms * 1000000ull + 2 * STOP_GRACE_NS;
 	atomic_store(&keeper->state->boot.beside, 0);
 	fg_control_child_poke(&keeper->control);
 }
@@ -463,12 +466,19 @@ static void raise_descriptors(void)
 static int listen_for_operators(struct keeper *keeper, struct fg_error *error)
 {
 	const struct fg_config *config = keeper->config;
+	int code;
 
 	if (snprintf(keeper->admin_path, sizeof(keeper->admin_path), "%s%s", config->socket,
 		     keeper->predecessor.pid ? ".next" : "") >= (int)sizeof(keeper->admin_path))
 		return fg_error_set(error, -ENAMETOOLONG, "control socket %s: too long for %s.next",
 				    config->socket, config->socket);
-	return fg_admin_listen(keeper->admin_path, config->socket_group, &keeper->admin, error);
+	code = fg_admin_listen(keeper->admin_path, config->socket_group, &keeper->admin, error);
+	if (code == -EADDRINUSE && keeper->predecessor.pid)
+		return fg_error_set(error, code,
+				    "control socket %s: another flipgated is about to replace "
+				    "pid %d already",
+				    keeper->admin_path, keeper->predecessor.pid);
+	return code;
 }
 
 static int start_control(struct keeper *keeper)
@@ -511,11 +521,11 @@ static int start(struct keeper *keeper, struct fg_error *error)
 		code = open_steering(keeper, error);
 	if (!code)
 		code = fg_dataplane_open(&keeper->dataplane, config, &keeper->steering,
-					 keeper->predecessor.pid, error);
+					 &keeper->predecessor, error);
 	if (code)
 		return code;
 	boot = &keeper->state->boot;
-	boot->beside = keeper->predecessor.pid != 0;
+	boot->beside = keeper->predecessor.pid;
 	boot->frames = config->frames;
 	publish_interface(keeper);
 	/* Whoever named an interface, and no mode, expects XDP on it. */
@@ -639,21 +649,42 @@ static void keep_pins(struct keeper *keeper)
 	struct fg_error error = {""};
 	int code = fg_steering_keep_pins(&keeper->steering, &error);
 
-	if (code > 0)
+	if (code > 0) {
 		fg_log(FG_LOG_WARN, "pins.again path=\"%s\"", keeper->config->pin_dir);
-	else if (code < 0 && !keeper->pins_fail)
+		atomic_fetch_add(&keeper->state->boot.pins, 1);
+		fg_control_child_poke(&keeper->control);
+	} else if (code < 0 && !keeper->pins_fail) {
 		fg_log(FG_LOG_WARN, "pins.gone reason=\"%s\" next=\"tries again\"", error.text);
+	}
 	keeper->pins_fail = code < 0;
 }
 
-/* What it leaves behind is for whoever has its traffic. */
+static void look_at_living(struct keeper *keeper)
+{
+	uint64_t now_ns = fg_clock_ns();
+
+	if (is_beside(keeper) && now_ns > keeper->state->boot.started_ns + TAKE_NS)
+		give_up(keeper, "not ready to serve all that it serves after 120 s (see the log)");
+	if (!keeper->late_ns || now_ns < keeper->late_ns)
+		return;
+	fg_log(FG_LOG_WARN,
+	       "replace.late pid=%d reason=\"it was told to stop, and does not end\" next=\"kill "
+	       "it: "
+	       "until then this one serves without its interface\"",
+	       keeper->predecessor.pid);
+	keeper->late_ns = 0;
+}
+
+/* What it leaves behind is for whoever has its traffic. One that ended before its time leaves that,
+ * too: however much of this one is ready, there is nobody better. */
 static void look_at_predecessor(struct keeper *keeper)
 {
-	bool lives = fg_predecessor_lives(&keeper->predecessor);
-
-	if (lives && is_beside(keeper) && fg_clock_ns() > keeper->state->boot.started_ns + TAKE_NS)
-		give_up(keeper, "not ready to serve all that it serves after 120 s (see the log)");
-	if (lives || is_beside(keeper))
+	if (fg_predecessor_lives(&keeper->predecessor)) {
+		look_at_living(keeper);
+		return;
+	}
+	take(keeper);
+	if (is_beside(keeper))
 		return;
 	fg_log(FG_LOG_INFO, "replace.done");
 	fg_dataplane_inherit(&keeper->dataplane);

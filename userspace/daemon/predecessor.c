@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,7 +20,7 @@
 static int who_listens(const char *path, struct ucred *keeper)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), code = 0;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), code = 0;
 	socklen_t size = sizeof(*keeper);
 
 	if (fd < 0)
@@ -68,7 +70,9 @@ int fg_predecessor_find(struct fg_predecessor *predecessor, const char *path,
 	if (code == -ENOENT || code == -ECONNREFUSED)
 		return 0;
 	if (code)
-		return fg_error_set(error, code, "control socket %s: %s", path, strerror(-code));
+		return fg_error_set(error, code, "control socket %s: %s", path,
+				    code == -EAGAIN ? "too many clients wait there: try again"
+						    : strerror(-code));
 	if (keeper.uid != geteuid() || keeper.pid <= 0)
 		return fg_error_set(error, -EPERM,
 				    "control socket %s: the gateway there belongs to uid %u, or to "
@@ -93,6 +97,108 @@ int fg_predecessor_find(struct fg_predecessor *predecessor, const char *path,
 	predecessor->pid = keeper.pid;
 	return 0;
 }
+
+/* ---- what it listens at ------------------------------------------------------------------- */
+
+/* One of its descriptors is that socket. */
+static int holds_socket(pid_t pid, unsigned long inode)
+{
+	char folder[64], wanted[64], target[64];
+	struct dirent *entry;
+	bool found = false;
+	ssize_t length;
+	DIR *dir;
+
+	snprintf(folder, sizeof(folder), "/proc/%d/fd", pid);
+	snprintf(wanted, sizeof(wanted), "socket:[%lu]", inode);
+	dir = opendir(folder);
+	if (!dir)
+		return -errno;
+	while (!found && (entry = readdir(dir))) {
+		length = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+		target[length > 0 ? length : 0] = '\0';
+		found = !strcmp(target, wanted);
+	}
+	closedir(dir);
+	return found;
+}
+
+/* A socket as /proc/net shows it: the address by 32-bit words in network order, as numbers. */
+struct shown {
+	char hex[33];
+	unsigned int port, state;
+	unsigned long inode;
+};
+
+static bool parse_shown(const char *line, struct shown *shown)
+{
+	return sscanf(line, "%*d: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %*u %*u %lu",
+		      shown->hex, &shown->port, &shown->state, &shown->inode) == 4;
+}
+
+/* `address` in the same way. */
+static void show(const struct sockaddr_storage *address, struct shown *shown)
+{
+	const struct sockaddr_in *ipv4 = (const struct sockaddr_in *)address;
+	const struct sockaddr_in6 *ipv6 = (const struct sockaddr_in6 *)address;
+	const uint32_t *words = ipv6->sin6_addr.s6_addr32;
+
+	shown->port = ntohs(ipv4->sin_port); /* at the same place in both */
+	if (address->ss_family == AF_INET)
+		snprintf(shown->hex, sizeof(shown->hex), "%08X", ipv4->sin_addr.s_addr);
+	else
+		snprintf(shown->hex, sizeof(shown->hex), "%08X%08X%08X%08X", words[0], words[1],
+			 words[2], words[3]);
+}
+
+static bool is_wildcard(const struct shown *shown)
+{
+	return strspn(shown->hex, "0") == strlen(shown->hex);
+}
+
+static int overlaps(const struct fg_predecessor *predecessor, const struct shown *ours,
+		    struct fg_error *error)
+{
+	return fg_error_set(error, -EADDRINUSE,
+			    "port %u: the gateway that runs (pid %d) listens at %s, and this one "
+			    "at %s: requests would be lost before it is ready. Give this one the "
+			    "same address, or stop that one first",
+			    ours->port, predecessor->pid,
+			    is_wildcard(ours) ? "a single address" : "all addresses",
+			    is_wildcard(ours) ? "all" : "a single one");
+}
+
+int fg_predecessor_listens(const struct fg_predecessor *predecessor, int protocol,
+			   const struct sockaddr_storage *address, struct fg_error *error)
+{
+	bool tcp = protocol == IPPROTO_TCP, equal = false;
+	struct shown ours, theirs;
+	char path[32], line[512];
+	int held = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/net/%s%s", tcp ? "tcp" : "udp",
+		 address->ss_family == AF_INET6 ? "6" : "");
+	show(address, &ours);
+	file = fopen(path, "re");
+	if (!file)
+		return fg_error_set(error, -errno, "%s: %s", path, strerror(errno));
+	while (!held && fgets(line, sizeof(line), file)) {
+		if (!parse_shown(line, &theirs) || theirs.port != ours.port ||
+		    (tcp && theirs.state != TCP_LISTEN))
+			continue;
+		equal = !strcmp(theirs.hex, ours.hex);
+		if (equal || is_wildcard(&theirs) != is_wildcard(&ours))
+			held = holds_socket(predecessor->pid, theirs.inode);
+	}
+	fclose(file);
+	if (held < 0)
+		return fg_error_set(error, held, "what pid %d listens at: %s", predecessor->pid,
+				    strerror(-held));
+	return held && !equal ? overlaps(predecessor, &ours, error) : held;
+}
+
+/* ---- its end ------------------------------------------------------------------------------ */
 
 bool fg_predecessor_lives(struct fg_predecessor *predecessor)
 {

@@ -533,6 +533,26 @@ static bool store_is_stale(const struct fg_control *control)
 	return memcmp(rules, &control->repository.rules, sizeof(*rules));
 }
 
+/* The directory of pins is another one, in which the live table is not: a fence finds that, and
+ * pins it. */
+static void pin_table(struct fg_control *control)
+{
+	uint32_t pins = atomic_load(&control->state->boot.pins);
+
+	if (pins == control->pins || !control->table)
+		return;
+	control->next = *fg_rollout_current(&control->state->rollout);
+	if (!fence(control))
+		control->pins = pins;
+}
+
+/* What serves is another gateway's to say before this one serves, and when it is being replaced. */
+static bool speaks(const struct fg_control *control)
+{
+	return !atomic_load(&control->state->boot.beside) &&
+	       !atomic_load(&control->state->boot.stopping);
+}
+
 uint64_t fg_control_reconcile(struct fg_control *control)
 {
 	uint32_t round;
@@ -540,6 +560,7 @@ uint64_t fg_control_reconcile(struct fg_control *control)
 	uint64_t now_ns;
 
 	mark_known(control);
+	pin_table(control);
 	control->spoken = false;
 	for (round = 0; round < MAX_ROUNDS; round++) {
 		now_ns = fg_clock_ns();
@@ -548,8 +569,9 @@ uint64_t fg_control_reconcile(struct fg_control *control)
 		fg_rollout_step(&control->next, &control->observed, &control->pace, now_ns,
 				&control->actions);
 		changed = fg_control_publish(control);
-		if (control->table && !atomic_load(&control->state->boot.beside))
-			fg_served_note(&control->served, &control->next);
+		if (speaks(control))
+			fg_served_note(&control->served, &control->next, control->observed.plans,
+				       control->state->boot.keeper_pid);
 		if (changed && store_is_stale(control))
 			return 0; /* what the step listed goes by that store, too */
 		if (act_all(control))

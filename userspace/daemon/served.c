@@ -11,7 +11,7 @@
 #include "userspace/daemon/repository.h"
 #include "userspace/shared/log.h"
 
-#define MAX_BYTES 8192
+#define MAX_BYTES 16384
 
 static bool trusted(int fd)
 {
@@ -28,48 +28,59 @@ static void add(struct fg_rollout_served *list, const struct fg_rollout_served_m
 }
 
 /* Lines that are none are left out. */
-static void parse(struct fg_rollout_served *list, char *text)
+static void parse(struct fg_served *served, char *text)
 {
 	char *line, *rest = text;
 
 	while ((line = strsep(&rest, "\n"))) {
 		struct fg_rollout_served_model model = {0};
-		char away[8];
-		int fields = sscanf(line, "%63s %" SCNu64 " %" SCNu64 " %" SCNu64 " %7s",
-				    model.model, &model.version, &model.chosen, &model.seen, away);
+		char state[8] = "";
+		int fields = sscanf(line, "%63s %" SCNu64 " %" SCNu64 " %" SCNu64 " %7s %" SCNx64,
+				    model.model, &model.version, &model.chosen, &model.seen, state,
+				    &model.digest);
 
 		if (fields == 3) /* a choice needs both */
 			model.chosen = 0;
-		model.away = fields == 5;
+		model.away = !strcmp(state, "away");
+		sscanf(line, "# pid %" SCNd32, &served->keeper);
 		if (fields >= 2 && model.version && fg_repository_valid_model(model.model))
-			add(list, &model);
+			add(&served->list, &model);
 	}
 }
 
 void fg_served_open(struct fg_served *served, const char *folder, const char *name)
 {
-	char text[MAX_BYTES];
-	ssize_t got;
-	int fd;
-
 	memset(served, 0, sizeof(*served));
 	snprintf(served->path, sizeof(served->path), "%.256s/%.32s.served", folder, name);
+	if (fg_served_read(served) == -EPERM)
+		fg_log(FG_LOG_WARN, "served.read path=\"%s\" reason=\"others may write it\"",
+		       served->path);
+}
+
+int fg_served_read(struct fg_served *served)
+{
+	char text[MAX_BYTES];
+	int fd, code = -EPERM;
+	ssize_t got;
+
+	memset(&served->list, 0, sizeof(served->list));
+	served->keeper = 0;
 	fd = open(served->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
-		return;
+		return -errno;
 	if (trusted(fd)) {
 		got = read(fd, text, sizeof(text) - 1);
 		text[got > 0 ? got : 0] = '\0';
-		parse(&served->list, text);
-	} else {
-		fg_log(FG_LOG_WARN, "served.read path=\"%s\" reason=\"others may write it\"",
-		       served->path);
+		parse(served, text);
+		code = 0;
 	}
 	close(fd);
+	return code;
 }
 
-static int write_list(const struct fg_served *served, const struct fg_rollout_served *list)
+static int write_list(const struct fg_served *served)
 {
+	const struct fg_rollout_served *list = &served->list;
 	char path[sizeof(served->path) + 8];
 	uint32_t i;
 	FILE *file;
@@ -81,10 +92,12 @@ static int write_list(const struct fg_served *served, const struct fg_rollout_se
 	file = fd >= 0 ? fdopen(fd, "w") : NULL;
 	if (!file)
 		return -errno;
+	fprintf(file, "# pid %" PRId32 "\n", served->keeper);
 	for (i = 0; i < list->count; i++)
-		fprintf(file, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 "%s\n", list->list[i].model,
-			list->list[i].version, list->list[i].chosen, list->list[i].seen,
-			list->list[i].away ? " away" : "");
+		fprintf(file, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %s %016" PRIx64 "\n",
+			list->list[i].model, list->list[i].version, list->list[i].chosen,
+			list->list[i].seen, list->list[i].away ? "away" : "live",
+			list->list[i].digest);
 	if (ferror(file))
 		code = -EIO;
 	if (fclose(file) && !code)
@@ -95,13 +108,13 @@ static int write_list(const struct fg_served *served, const struct fg_rollout_se
 }
 
 /* A canary that is under way ends with this gateway: then what served before it is the choice. */
-static struct fg_rollout_served_model describe(const struct fg_rollout *rollout,
-					       const struct fg_rollout_entry *entry)
+static struct fg_rollout_served_model
+describe(const struct fg_rollout *rollout, const struct fg_rollout_entry *entry, uint64_t digest)
 {
 	const struct fg_rollout_model *record =
 		fg_wanted_model((struct fg_rollout *)rollout, entry->model);
 	const struct fg_canary *canary = &rollout->canary;
-	struct fg_rollout_served_model model = {.version = entry->version};
+	struct fg_rollout_served_model model = {.version = entry->version, .digest = digest};
 
 	memcpy(model.model, entry->model, sizeof(model.model));
 	if (record && record->chosen) {
@@ -116,7 +129,22 @@ static struct fg_rollout_served_model describe(const struct fg_rollout *rollout,
 	return model;
 }
 
-void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout)
+/* The number of a version says nothing of what is in it. */
+static void compare(const struct fg_served *served, const struct fg_rollout_served_model *now)
+{
+	const struct fg_rollout_served_model *before = fg_rollout_served(&served->list, now->model);
+
+	if (before && before->version == now->version && before->digest && now->digest &&
+	    before->digest != now->digest)
+		fg_log(FG_LOG_WARN,
+		       "served.differs model=%s version=%" PRIu64 " before=%016" PRIx64
+		       " now=%016" PRIx64 " reason=\"its files, or the packer, changed since it "
+		       "served last\"",
+		       now->model, now->version, before->digest, now->digest);
+}
+
+void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout,
+		    const struct fg_rollout_plan plans[FG_ROLLOUT_MAX_PLANS], int32_t keeper)
 {
 	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
 	struct fg_rollout_served_model model;
@@ -124,23 +152,24 @@ void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout)
 	uint32_t i;
 	int code;
 
-	if (!live || !served->path[0])
-		return;
 	memset(&list, 0, sizeof(list));
-	for (i = 0; i < live->entry_count; i++) {
-		model = describe(rollout, &live->entries[i]);
-		if (live->entries[i].is_default)
-			add(&list, &model);
+	for (i = 0; live && i < live->entry_count; i++) {
+		if (!live->entries[i].is_default)
+			continue;
+		model = describe(rollout, &live->entries[i], plans[live->entries[i].plan].digest);
+		compare(served, &model);
+		add(&list, &model);
 	}
 	for (i = 0; i < served->list.count; i++) {
 		model = served->list.list[i];
-		model.away = true;
+		model.away = live ? 1 : model.away;
 		add(&list, &model);
 	}
-	if (!memcmp(&list, &served->list, sizeof(list)))
+	if (served->keeper == keeper && !memcmp(&list, &served->list, sizeof(list)))
 		return;
 	served->list = list;
-	code = write_list(served, &list);
+	served->keeper = keeper;
+	code = write_list(served);
 	if (code && !served->failing)
 		fg_log(FG_LOG_WARN,
 		       "served.write path=\"%s\" reason=\"%s\" next=\"the next start knows "

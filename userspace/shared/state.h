@@ -63,7 +63,10 @@ struct fg_state_boot {
 	_Atomic uint32_t control_starts; /* of control, this one included; see control.in_charge */
 	_Atomic uint32_t upgrades; /* of control (takeover.h), tried to their end; announces ... */
 	char upgrade_error[256];   /* ... why the last one was not done; "": it was */
-	_Atomic uint32_t beside;   /* 1: another gateway has the traffic still (predecessor.h) */
+	_Atomic int32_t beside;	   /* keeper of the gateway that has the traffic still, and is to
+				    * be replaced (predecessor.h); 0: none */
+	_Atomic uint32_t pins;	   /* times that the keeper made the pins again: tables are
+				    * control's */
 	_Atomic uint32_t stopping; /* 1: keeper was asked to stop: drain all, then exit */
 	_Atomic uint32_t reloads;  /* SIGHUPs: control reads the models' configuration again */
 	uint32_t layout;	   /* FG_STATE_LAYOUT: who takes over must mean the same */
@@ -201,7 +204,7 @@ struct fg_state {
 };
 
 /* Of this memory: programs that agree on it may take over from each other (flipgated --upgrade). */
-#define FG_STATE_LAYOUT (1u << 24 | (uint32_t)(sizeof(struct fg_state) / 8 & 0xffffff))
+#define FG_STATE_LAYOUT (2u << 24 | (uint32_t)(sizeof(struct fg_state) / 8 & 0xffffff))
 
 /* "native", "generic", "sockets", "none". Static string. */
 const char *fg_mode_name(uint32_t mode);
