@@ -4,16 +4,19 @@
  * Both share nothing but the kernel and NAME.served (served.h), so nearly anything may differ
  * between them: options, models, the program itself. Who does what:
  *
- *   the new one     checks that its addresses are free or just the other one's (port.h), opens
- * sockets at the same addresses, in the same SO_REUSEPORT groups, which give it nothing yet; loads,
- * warms and checks all models; by the stack alone, because the queues of an interface have room for
- * the frames of one its control     follows what is chosen there meanwhile; finds that all serves
- * which should, and what served before above all (sched/rollout.h, fg_rollout_succeeds); asks its
- * keeper (FG_ORDERS_TAKE) its keeper      makes the groups, sk_lookup and the XDP link run its own
- * programs (dataplane.h, fg_dataplane_take), puts its control socket at the path, and sends the old
- * one a SIGTERM the old one     goes off the interface, drains, answers what it holds, and ends the
- * new keeper  sees that, takes the directory of pins, and the interface's queues: from there on it
- * is as if the interface had come back (dataplane_interface.h)
+ *   the new one     checks that its addresses are free or just the other one's (port.h); opens
+ *                   sockets there, in the same SO_REUSEPORT groups, which give it nothing yet;
+ *                   loads, warms and checks all models; by the stack alone, because the queues of
+ *                   an interface have room for the frames of one
+ *   its control     follows what is chosen on the other one meanwhile (succession.c); finds that
+ *                   all serves which should, and what serves there above all (sched/rollout.h,
+ *                   fg_rollout_succeeds); asks its keeper (FG_ORDERS_TAKE)
+ *   its keeper      makes the groups, sk_lookup and the XDP link run its own programs
+ *                   (dataplane.h, fg_dataplane_take), puts its control socket at the path, and
+ *                   sends the old one a SIGTERM
+ *   the old one     goes off the interface, drains, answers what it holds, and ends
+ *   the new keeper  sees that, takes the directory of pins, and the interface's queues: from
+ *                   there on it is as if the interface had come back (dataplane_interface.h)
  *
  * At each moment a datagram or a SYN finds a program that gives it to somebody who serves. What the
  * old one had not accepted of TCP when it ended is moved to the new one by the group's program.
