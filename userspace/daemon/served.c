@@ -152,6 +152,8 @@ void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout,
 	uint32_t i;
 	int code;
 
+	if (!served->path[0])
+		return;
 	memset(&list, 0, sizeof(list));
 	for (i = 0; live && i < live->entry_count; i++) {
 		if (!live->entries[i].is_default)

@@ -32,7 +32,8 @@ int fg_served_read(struct fg_served *served);
 /*
  * Keeps what the LIVE generation serves by default, as the word of `keeper`; models that served
  * before, and do not yet again, stay behind it. `plans`: those that its entries name. Says in the
- * log where a version serves again and is not made of the same files. Cheap when nothing changes.
+ * log where a version serves again and is not made of the same files. Cheap when nothing changes;
+ * nothing at all before it was opened.
  */
 void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout,
 		    const struct fg_rollout_plan plans[FG_ROLLOUT_MAX_PLANS], int32_t keeper);
