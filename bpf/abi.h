@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define FG_ABI_VERSION	 4
+#define FG_ABI_VERSION	 5
 
 #define FG_MAX_SERVICES	 16 /* entries of `live` */
 #define FG_MAX_SLOTS	 64 /* entries of `slots`; a worker stands in one */
@@ -60,7 +60,8 @@ static inline __u32 fg_service_row(const __u32 addr[4], __u16 port)
 	return ((addr[0] ^ addr[1] ^ addr[2] ^ addr[3] ^ (__u32)port << 8) * 0x9e3779b1U) >> 22;
 }
 
-/* What a slot may do. A new flow needs SERVING; a flow in its bucket needs SERVING or DRAINING. */
+/* What a slot may do. A new flow needs SERVING; a flow in its bucket needs SERVING, or DRAINING
+ * that does not last for flow_idle yet, or DRAINING and the bucket's print. */
 enum fg_slot_state {
 	FG_SLOT_FREE = 0,     /* nobody, or a worker that is not ready */
 	FG_SLOT_SERVING = 1,  /* takes new flows where a table names it */
@@ -73,7 +74,7 @@ union fg_slot {
 	struct {
 		__u16 generation; /* low 16 bits of the generation's number; never 0 for a worker */
 		__u16 state;	  /* enum fg_slot_state */
-		__u32 pad;	  /* 0 */
+		__u32 since;	  /* DRAINING: kernel tick when that began; else 0 */
 	};
 	__u64 word;
 };
@@ -89,10 +90,17 @@ struct fg_table {
 	__u16 pad;
 };
 
-/* `buckets` ARRAY (BPF_F_MMAPABLE): 8 bytes, read and written whole. All zero: never used. */
+/*
+ * `buckets` ARRAY (BPF_F_MMAPABLE): 8 bytes, read and written whole. All zero: never used.
+ *
+ * The print tells the flow that began on this generation from one in 256 others that meet its
+ * bucket, by the highest bits of the hash, which choose neither bucket nor position. Who began
+ * after a flip is not kept by a bucket that others keep warm.
+ */
 union fg_bucket {
 	struct {
-		__u16 slot;
+		__u8 slot;
+		__u8 print;	  /* of the flow that claimed the bucket */
 		__u16 generation; /* fg_slot.generation of that slot when the flow began */
 		__u32 seen;	  /* kernel tick of the last request, low 32 bits; wraps */
 	};

@@ -9,8 +9,10 @@
  *              compare-and-swap; who loses the race follows the winner.
  *
  * Nothing is inserted or evicted, so memory is fixed and a flood of new flows can push nobody out.
- * Two flows that share a bucket drain together and move together; that is all that a collision
- * does. A TCP connection takes step 3 alone: the stack itself keeps it where it is.
+ * Flows that share a bucket move together; while the slot drains, those that did not claim the
+ * bucket keep it for flow_idle, and then take the next table's slot, with the bucket. So whoever
+ * keeps buckets warm keeps nobody else from a new version for longer. A TCP connection takes step 3
+ * alone: the stack itself keeps it where it is.
  */
 #ifndef FG_BPF_STEER_H
 #define FG_BPF_STEER_H
@@ -132,13 +134,23 @@ static __always_inline union fg_slot fg_read_slot(__u32 index)
 	return slot;
 }
 
-/* Does the bucket's slot still belong to the generation that the flow began on, and keep flows? */
-static __always_inline bool fg_is_kept(union fg_bucket bucket)
+static __always_inline __u8 fg_print_of(__u64 hash)
+{
+	return hash >> 56;
+}
+
+/* Does the bucket's slot still belong to the generation that it was claimed on, and keep this flow?
+ */
+static __always_inline bool fg_is_kept(union fg_bucket bucket, __u64 hash, __u32 now)
 {
 	union fg_slot slot = fg_read_slot(bucket.slot);
 
-	return slot.generation == bucket.generation &&
-	       (slot.state == FG_SLOT_SERVING || slot.state == FG_SLOT_DRAINING);
+	if (slot.generation != bucket.generation)
+		return false;
+	return slot.state == FG_SLOT_SERVING ||
+	       (slot.state == FG_SLOT_DRAINING &&
+		(bucket.print == fg_print_of(hash) ||
+		 !fg_flow_is_idle(slot.since, now, fg_config.idle_ticks)));
 }
 
 /*
@@ -179,15 +191,15 @@ static __always_inline bool fg_find_slot(__u32 service, __u32 hash, union fg_buc
 
 /* Step 3. `seen` is the bucket's word as step 2 read it. */
 static __always_inline __u32 fg_claim(union fg_bucket *bucket, union fg_bucket seen, __u32 service,
-				      __u32 hash, __u32 now)
+				      __u64 hash, __u32 now)
 {
-	union fg_bucket mine = {.seen = now}, winner;
+	union fg_bucket mine = {.print = fg_print_of(hash), .seen = now}, winner;
 
 	if (!fg_find_slot(service, hash, &mine))
 		return FG_SLOT_NONE;
 	winner.word = __sync_val_compare_and_swap(&bucket->word, seen.word, mine.word);
 	if (winner.word != seen.word)
-		return fg_is_kept(winner) ? winner.slot : mine.slot;
+		return fg_is_kept(winner, hash, now) ? winner.slot : mine.slot;
 	if (!seen.generation || fg_flow_is_idle(seen.seen, now, fg_config.idle_ticks))
 		fg_count(FG_COUNTER_FLOW_NEW);
 	else
@@ -205,7 +217,7 @@ static __always_inline __u32 fg_pick(__u32 service, __u64 hash)
 		return FG_SLOT_NONE;
 	seen.word = FG_READ_WORD(bucket->word);
 	now = fg_now();
-	if (fg_flow_is_idle(seen.seen, now, fg_config.idle_ticks) || !fg_is_kept(seen))
+	if (fg_flow_is_idle(seen.seen, now, fg_config.idle_ticks) || !fg_is_kept(seen, hash, now))
 		return fg_claim(bucket, seen, service, hash, now);
 	/* Hot buckets are written eight times per flow_idle, not per packet: their cache line stays
 	 * shared between CPUs. A plain store may undo another CPU's claim only where that CPU found

@@ -104,6 +104,7 @@ static void hash_is_siphash(void **state)
 		fx_set_bucket(&fx, index, empty);
 		bucket = bucket_after(&packet);
 		assert_int_equal(bucket.generation, GEN_OLD);
+		assert_int_equal(bucket.print, hash >> 56);
 		assert_int_equal(bucket.slot, table.slot[fx_position_of(hash)]);
 		fx_set_bucket(&fx, index, empty);
 	}
@@ -248,6 +249,93 @@ static void slot_beyond_the_map(void **state)
 	fx_set_bucket(&fx, fx_bucket_of(fx_hash(&packet)), bucket);
 	assert_in_range(bucket_after(&packet).slot, 0, 1);
 	check_flows(0, 1);
+}
+
+/* ---- draining -------------------------------------------------------------------------- */
+
+/* The old generation drains, for `age` ticks by now. */
+static void drain_since(int64_t age)
+{
+	fx_flip(&fx, new_slots, 2);
+	for (int i = 0; i < 2; i++) {
+		union fg_slot slot = {.generation = GEN_OLD,
+				      .state = FG_SLOT_DRAINING,
+				      .since = fx_now(&fx) - age};
+
+		fx.steering.slot_words[old_slots[i]].word = slot.word;
+	}
+}
+
+/* Somebody else's bucket, kept warm: a flow that is not its own leaves after flow_idle. */
+static void draining_keeps_its_own(void **state)
+{
+	struct fx_packet packet = request(9);
+	uint64_t hash = fx_hash(&packet);
+	union fg_bucket own = {.slot = 0,
+			       .print = hash >> 56,
+			       .generation = GEN_OLD,
+			       .seen = fx_now(&fx)},
+			other = own;
+
+	(void)state;
+	other.print++;
+	drain_since(fx.steering.idle_ticks - 1000);
+	fx_set_bucket(&fx, fx_bucket_of(hash), other);
+	assert_int_equal(bucket_after(&packet).word, other.word);
+	drain_since(fx.steering.idle_ticks);
+	fx_set_bucket(&fx, fx_bucket_of(hash), own);
+	assert_int_equal(bucket_after(&packet).word, own.word);
+	check_flows(0, 0);
+	fx_set_bucket(&fx, fx_bucket_of(hash), other);
+	own = bucket_after(&packet);
+	assert_int_equal(own.generation, GEN_NEW);
+	assert_int_equal(own.print, hash >> 56);
+	assert_in_range(own.slot, 2, 3);
+}
+
+/* Forged flows keep nearly all buckets of the default table warm across a flip. What do 400,000 new
+ * flows get, at once and after flow_idle? */
+static void warm_buckets_hold_no_new_flow(void **state)
+{
+	struct fg_steering_config config = fx_config();
+	uint32_t warm = 0, old[2] = {0, 0}, count;
+	uint64_t key = 1;
+
+	(void)state;
+	fx_close(&fx);
+	config.buckets_log2 = FG_BUCKETS_LOG2;
+	config.flow_idle_ms = 600000; /* the test's, so that all stay warm */
+	fx_open(&fx, &config);
+	for (uint16_t slot = 0; slot < 4; slot++)
+		fx_worker(&fx, slot, slot < 2 ? GEN_OLD : GEN_NEW);
+	fx_flip(&fx, old_slots, 2);
+	count = 1U << FG_BUCKETS_LOG2;
+	for (; key <= 400000; key++) {
+		struct fx_packet packet = request(key);
+
+		steer(&packet);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		warm += fx_bucket(&fx, i).generation == GEN_OLD;
+	assert_true(warm > count * 3 / 4);
+	for (int late = 0; late < 2; late++) {
+		drain_since(late ? fx.steering.idle_ticks : 0);
+		for (int i = 0; i < 200000; i++, key++) {
+			struct fx_packet packet = request(key);
+			uint64_t hash = fx_hash(&packet);
+			uint32_t index = (hash >> 32) & (count - 1);
+			union fg_bucket before = fx_bucket(&fx, index);
+
+			steer(&packet);
+			old[late] += fx_bucket(&fx, index).generation == GEN_OLD;
+			fx_set_bucket(&fx, index, before); /* warm again */
+		}
+	}
+	print_message("# %u of %u buckets warm; of 200,000 new flows each the old version got %u "
+		      "at once, %u after flow_idle\n",
+		      warm, count, old[0], old[1]);
+	assert_true(old[0] > 100000);
+	assert_in_range(old[1], 1, 200000 / 128);
 }
 
 /* ---- time ------------------------------------------------------------------------------ */
@@ -487,6 +575,8 @@ int main(void)
 		TEST(moves_when_slot_changed_hands),
 		TEST(generation_counts_modulo_16_bits),
 		TEST(slot_beyond_the_map),
+		TEST(draining_keeps_its_own),
+		TEST(warm_buckets_hold_no_new_flow),
 		TEST(idle_flows_begin_again),
 		TEST(clock_of_another_cpu),
 		TEST(time_is_refreshed_by_eighths),

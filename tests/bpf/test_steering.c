@@ -332,7 +332,7 @@ static void half_a_flip(void **state)
 static void slots_hold_what_is_set(void **state)
 {
 	union fg_slot value;
-	uint32_t key = 63;
+	uint32_t key = 63, since;
 
 	(void)state;
 	assert_int_equal(fg_steering_set_slot(&fx.steering, 63, 0x10002, FG_SLOT_DRAINING), 0);
@@ -343,7 +343,16 @@ static void slots_hold_what_is_set(void **state)
 	assert_int_equal(bpf_map_lookup_elem(fx.steering.slots, &key, &value), 0);
 	assert_int_equal(value.generation, 2);
 	assert_int_equal(value.state, FG_SLOT_DRAINING);
-	assert_int_equal(value.pad, 0);
+	assert_in_range(fx_now(&fx) - value.since, 0, 1000);
+	since = value.since;
+	while (fx_now(&fx) == since)
+		;
+	assert_int_equal(fg_steering_set_slot(&fx.steering, 63, 2, FG_SLOT_DRAINING), 0);
+	assert_int_equal(fg_steering_get_slot(&fx.steering, 63, &value), 0);
+	assert_int_equal(value.since, since);
+	assert_int_equal(fg_steering_set_slot(&fx.steering, 63, 2, FG_SLOT_RETIRED), 0);
+	assert_int_equal(fg_steering_get_slot(&fx.steering, 63, &value), 0);
+	assert_int_equal(value.since, 0);
 	assert_int_equal(fg_steering_set_slot(&fx.steering, FG_MAX_SLOTS, 1, FG_SLOT_FREE),
 			 -EINVAL);
 	assert_int_equal(fg_steering_get_slot(&fx.steering, FG_MAX_SLOTS, &value), -EINVAL);

@@ -133,7 +133,8 @@ int fg_steering_set_udp(const struct fg_steering *steering, uint16_t slot, uint3
 int fg_steering_set_tcp(const struct fg_steering *steering, uint16_t slot, uint32_t listener,
 			int fd);
 
-/* Writes or reads one element of `slots`. `generation`: the full number, its low 16 bits count. */
+/* Writes or reads one element of `slots`. `generation`: the full number, its low 16 bits count.
+ * DRAINING begins once. */
 int fg_steering_set_slot(const struct fg_steering *steering, uint16_t slot, uint32_t generation,
 			 enum fg_slot_state state);
 int fg_steering_get_slot(const struct fg_steering *steering, uint16_t slot, union fg_slot *value);

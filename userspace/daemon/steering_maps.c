@@ -150,10 +150,17 @@ int fg_steering_set_tcp(const struct fg_steering *steering, uint16_t slot, uint3
 int fg_steering_set_slot(const struct fg_steering *steering, uint16_t slot, uint32_t generation,
 			 enum fg_slot_state state)
 {
-	union fg_slot value = {.generation = (uint16_t)generation, .state = (uint16_t)state};
+	union fg_slot value = {.generation = (uint16_t)generation, .state = (uint16_t)state}, was;
+	int err = fg_steering_get_slot(steering, slot, &was);
 
-	if (slot >= FG_MAX_SLOTS)
-		return -EINVAL;
+	if (err)
+		return err;
+	if (state == FG_SLOT_DRAINING && was.state == state && was.generation == value.generation)
+		return 0;
+	if (state == FG_SLOT_DRAINING)
+		err = fg_steering_now(steering, &value.since);
+	if (err)
+		return err;
 	/* Release: who sees the slot serve also sees the sockets that were put in place for it. */
 	__atomic_store_n(&steering->slot_words[slot].word, value.word, __ATOMIC_RELEASE);
 	return 0;
