@@ -50,7 +50,7 @@ static int open_packer(void **state)
 	snprintf(config.user, sizeof(config.user), "nobody");
 	page = aligned_alloc(_Alignof(struct fg_state), sizeof(*page));
 	memset(page, 0, sizeof(*page));
-	fg_packer_init(&packer, &config, page);
+	fg_packer_init(&packer, &config, page, NULL);
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 #include "userspace/daemon/admin.h"
 #include "userspace/daemon/audit.h"
 #include "userspace/daemon/child.h"
+#include "userspace/daemon/child_log.h"
 #include "userspace/daemon/control_child.h"
 #include "userspace/daemon/dataplane.h"
 #include "userspace/daemon/memory.h"
@@ -48,6 +49,7 @@ struct keeper {
 	struct fg_shadow_area *shadow;
 	struct post posts[FG_MAX_SLOTS];
 	struct fg_control_child control;
+	struct fg_child_log worker_log, packer_log;
 	struct fg_predecessor predecessor;	/* the gateway to replace, until it has ended */
 	int signals;				/* signalfd; -1: closed, as all below */
 	int admin;				/* listening control socket */
@@ -128,6 +130,7 @@ static void run_worker(struct keeper *keeper, const struct fg_orders_message *or
 	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++)
 		plan_fds[i] = keeper->packer.jobs[i].memfd;
 	fg_child_begin(keeper->state, "worker", keeper->config->verbose);
+	fg_child_log_use(&keeper->worker_log);
 	_exit(fg_worker_run(&setup));
 }
 
@@ -502,10 +505,15 @@ static int start(struct keeper *keeper, struct fg_error *error)
 
 	if (code)
 		return fg_error_set(error, code, "state page: %s", strerror(-code));
+	fg_packer_init(&keeper->packer, config, keeper->state, &keeper->packer_log);
 	keeper->shadow = fg_shadow_map();
 	if (!keeper->shadow)
 		return fg_error_set(error, -ENOMEM, "no memory for shadow rings");
-	fg_packer_init(&keeper->packer, config, keeper->state);
+	code = fg_child_log_open(&keeper->worker_log, "worker");
+	if (!code)
+		code = fg_child_log_open(&keeper->packer_log, "packer");
+	if (code)
+		return fg_error_set(error, code, "pipes for logs: %s", strerror(-code));
 	raise_descriptors();
 	fg_memory_kill_last();
 	code = open_signals(keeper);
@@ -563,6 +571,8 @@ static void stop(struct keeper *keeper)
 			kill_child(keeper->posts[slot].pid);
 		fg_packer_close(&keeper->packer);
 	}
+	fg_child_log_close(&keeper->worker_log);
+	fg_child_log_close(&keeper->packer_log);
 	fg_steering_close(&keeper->steering);
 	fg_dataplane_close(&keeper->dataplane);
 	if (keeper->admin >= 0)
@@ -722,13 +732,19 @@ static void loop(struct keeper *keeper)
 			{.fd = keeper->control.orders, .events = POLLIN}, /* poll skips -1 */
 			{.fd = keeper->dataplane.watch, .events = POLLIN},
 			{.fd = keeper->predecessor.pidfd, .events = POLLIN},
+			{.fd = fg_child_log_fd(&keeper->worker_log, fg_clock_ns()),
+			 .events = POLLIN},
+			{.fd = fg_child_log_fd(&keeper->packer_log, fg_clock_ns()),
+			 .events = POLLIN},
 		};
 
-		poll(polls, 4, soon || keeper->stop_by_ns ? 50 : 500);
+		poll(polls, 6, soon || keeper->stop_by_ns ? 50 : 500);
 		if (polls[2].revents)
 			look_at_interface(keeper);
 		if (polls[3].revents)
 			keeper->tidied_ns = 0; /* it ended */
+		fg_child_log_read(&keeper->worker_log, fg_clock_ns());
+		fg_child_log_read(&keeper->packer_log, fg_clock_ns());
 		read_signals(keeper);
 		read_orders(keeper);
 		soon = fg_control_child_keep(&keeper->control);
@@ -749,6 +765,7 @@ int fg_keeper_run(const struct fg_config *config, const struct fg_rules *rules,
 	keeper->rules = rules;
 	keeper->signals = keeper->admin = keeper->audit = keeper->state_fd = -1;
 	keeper->predecessor.pidfd = -1;
+	keeper->worker_log.read = keeper->packer_log.read = -1;
 	code = start(keeper, error);
 	if (!code)
 		loop(keeper);

@@ -27,8 +27,9 @@ enum { USAGE = 1, WRONG_MODEL = 3, WRONG_GOLDEN = 4, LACKS_MEMORY = 7, TOO_SLOW 
 enum { CHILD_DIR = 3, CHILD_OUTPUT, CHILD_ERRORS, CHILD_FDS };
 
 void fg_packer_init(struct fg_packer *packer, const struct fg_config *config,
-		    struct fg_state *state)
+		    struct fg_state *state, const struct fg_child_log *log)
 {
+	packer->log = log;
 	packer->config = config;
 	packer->state = state;
 	packer->limit_ns = LIMIT_NS;
@@ -87,6 +88,8 @@ static void run_child(const struct fg_packer *packer, const struct fg_orders_mes
 	snprintf(memory, sizeof(memory), "%llu", (unsigned long long)order->memory_bytes);
 	snprintf(max_row_ms, sizeof(max_row_ms), "%u", packer->config->max_row_ms);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (packer->log)
+		fg_child_log_use(packer->log);
 	fg_priority_background();
 	fg_memory_kill_first();
 	/* Above all targets first, so that no dup2 below closes a source. */

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "userspace/daemon/child_log.h"
 #include "userspace/daemon/config.h"
 #include "userspace/daemon/orders.h"
 #include "userspace/shared/state.h"
@@ -17,6 +18,7 @@
 struct fg_packer {
 	const struct fg_config *config;
 	struct fg_state *state;
+	const struct fg_child_log *log;
 	uint64_t limit_ns; /* that one may take: a minute */
 	struct {
 		int memfd;  /* the plan, -1: none; sealed once the state page says READY */
@@ -27,8 +29,9 @@ struct fg_packer {
 	} jobs[FG_STATE_MAX_PLANS];
 };
 
+/* `log`: where packers write what they say beside their error; NULL: to stderr. */
 void fg_packer_init(struct fg_packer *packer, const struct fg_config *config,
-		    struct fg_state *state);
+		    struct fg_state *state, const struct fg_child_log *log);
 /* Closes all plans, kills running children. */
 void fg_packer_close(struct fg_packer *packer);
 

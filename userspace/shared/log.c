@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -88,6 +89,15 @@ static void tell_lost(void)
 	log_torn = false;
 }
 
+/* Counts what finds no room. */
+static void put_line(const char *line, size_t length)
+{
+	if (log_told != log_lost)
+		tell_lost();
+	if (!write_line(line, length))
+		log_lost++;
+}
+
 void fg_log(enum fg_log_level level, const char *format, ...)
 {
 	char line[1024];
@@ -109,11 +119,53 @@ void fg_log(enum fg_log_level level, const char *format, ...)
 		if ((unsigned char)line[i] < ' ' || (unsigned char)line[i] >= 0x7f)
 			line[i] = '?';
 	line[used++] = '\n';
-	if (log_told != log_lost)
-		tell_lost();
-	if (!write_line(line, used))
-		log_lost++;
+	put_line(line, used);
 	errno = saved;
+}
+
+/* "time=2026-01-31T12:00:00.123Z level=info part=worker event=..." */
+static bool is_own_line(const char *part, const char *line, size_t length)
+{
+	static const char start[] = "time=0000-00-00T00:00:00.000Z level="; /* 0: a digit */
+	const size_t level = sizeof(start) - 1;
+	char rest[64];
+	size_t i, expected;
+
+	if (length < level)
+		return false;
+	for (i = 0; i < length; i++)
+		if (line[i] < ' ' || line[i] > '~')
+			return false;
+	for (i = 0; i < level; i++)
+		if (start[i] == '0' ? line[i] < '0' || line[i] > '9' : line[i] != start[i])
+			return false;
+	while (i < length && line[i] != ' ')
+		i++;
+	expected = (size_t)snprintf(rest, sizeof(rest), " part=%s event=", part);
+	return length - i > expected && !memcmp(line + i, rest, expected);
+}
+
+void fg_log_forward(const char *part, const char *line, size_t length)
+{
+	const char *own = log_part;
+	char text[1025];
+
+	if (length > sizeof(text) - 1)
+		length = sizeof(text) - 1;
+	memcpy(text, line, length);
+	text[length] = '\0';
+	if (is_own_line(part, line, length)) {
+		text[length] = '\n';
+		put_line(text, length + 1);
+		return;
+	}
+	for (size_t i = 0; i < length; i++)
+		if (!text[i])
+			text[i] = '?';
+	fg_log_clean(text);
+	log_part = part;
+	fg_log(FG_LOG_WARN, "said text=\"%s\"", text);
+	log_part = own;
 }
 
 void fg_log_clean(char *text)

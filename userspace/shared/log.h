@@ -11,6 +11,7 @@
 #define FG_SHARED_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum fg_log_level { FG_LOG_ERROR = 0, FG_LOG_WARN, FG_LOG_INFO, FG_LOG_DEBUG };
@@ -37,6 +38,13 @@ uint64_t fg_log_lost(void);
  * messages) is safe. A line longer than 1 KiB is cut. Keeps errno.
  */
 __attribute__((format(printf, 2, 3))) void fg_log(enum fg_log_level level, const char *format, ...);
+
+/*
+ * Prints a line that another process wrote, `length` bytes without its end: as it is, if it is one
+ * that fg_log prints for `part`; else as the text of an event of that part, "said". So nobody
+ * forges another's line, breaks one, or reaches a terminal.
+ */
+void fg_log_forward(const char *part, const char *line, size_t length);
 
 /* Makes outside text safe in a line, in quotes and in JSON: plain ASCII without '"'. In place. */
 void fg_log_clean(char *text);
