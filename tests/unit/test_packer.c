@@ -110,7 +110,7 @@ static void test_too_much_work(void **state)
 		usleep(50000);
 		assert_int_equal(clock_gettime(clock, &worked), 0);
 	}
-	fg_packer_expire(&packer, fg_clock_ns() + SECOND);
+	fg_packer_expire(&packer, packer.jobs[0].started_ns + SECOND + 1);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(fg_packer_reap(&packer, pid, status));
 	assert_int_equal(page->plans[0].phase, FG_PLAN_FAILED);
@@ -140,6 +140,26 @@ static void test_one_that_does_not_die(void **state)
 	assert_int_equal(waitpid(other, &status, 0), other);
 }
 
+/* Control can write to the page. What it says there starts no second packer in the place of one,
+ * and forgets none. */
+static void test_a_page_that_lies(void **state)
+{
+	struct fg_orders_message order = {.verb = FG_ORDERS_PACK, .version = 2, .path = "/tmp"};
+	pid_t pid = start(0);
+	int status;
+
+	(void)state;
+	strcpy(order.model, "other");
+	page->plans[0].phase = FG_PLAN_FREE;
+	page->plans[0].started_ns = UINT64_MAX;
+	memset(page->plans[0].model, 'x', sizeof(page->plans[0].model));
+	fg_packer_start(&packer, &order);
+	assert_int_equal(packer.jobs[0].pid, pid);
+	assert_int_equal(fg_packer_expire(&packer, fg_clock_ns() + 61 * SECOND), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(fg_packer_reap(&packer, pid, status));
+}
+
 #define PACKER(name) cmocka_unit_test_setup_teardown(name, open_packer, close_packer)
 
 int main(void)
@@ -148,6 +168,7 @@ int main(void)
 		PACKER(test_too_long),
 		PACKER(test_too_much_work),
 		PACKER(test_one_that_does_not_die),
+		PACKER(test_a_page_that_lies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,6 +57,8 @@ struct keeper {
 	int audit;				/* the audit log, until control has it */
 	int state_fd;				/* memfd of the state page */
 	uint64_t tidied_ns;
+	bool beside;	       /* the predecessor serves still */
+	uint64_t take_by_ns;   /* when it goes on for good; beside */
 	uint64_t late_ns;      /* when the predecessor should have ended; 0: it was not told to */
 	bool pins_fail;	       /* the directory of pins could not be made again; was logged */
 	uint64_t stop_by_ns;   /* 0: not stopping */
@@ -111,7 +113,8 @@ static void fail_worker(struct keeper *keeper, uint16_t slot, const char *text)
 	fg_log(FG_LOG_ERROR, "worker.start slot=%u reason=\"%s\"", slot, text);
 }
 
-static void run_worker(struct keeper *keeper, const struct fg_orders_message *order)
+static void run_worker(struct keeper *keeper, const struct fg_orders_message *order,
+		       const struct fg_rollout_generation *generation)
 {
 	int plan_fds[FG_STATE_MAX_PLANS];
 	const struct fg_worker_setup setup = {
@@ -119,8 +122,7 @@ static void run_worker(struct keeper *keeper, const struct fg_orders_message *or
 		.state = keeper->state,
 		.dataplane = &keeper->dataplane,
 		.shadow = keeper->shadow,
-		.generation = &fg_rollout_current(&keeper->state->rollout)
-				       ->generations[order->generation],
+		.generation = generation,
 		.plan_fds = plan_fds,
 		.slot = order->slot,
 		.cpu = order->cpu,
@@ -153,20 +155,21 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 {
 	struct fg_state_slot *slot = &keeper->state->slots[order->slot];
 	struct post *post = &keeper->posts[order->slot];
-	const struct fg_rollout_generation *generation =
-		&fg_rollout_current(&keeper->state->rollout)->generations[order->generation];
+	/* Control may write to it meanwhile. */
+	const struct fg_rollout_generation generation =
+		fg_rollout_current(&keeper->state->rollout)->generations[order->generation];
 	struct fg_error error = {""};
 	pid_t pid;
 
-	if (post->pid || !wants_worker(generation, order->slot))
+	if (post->pid || !wants_worker(&generation, order->slot))
 		return;
 	memset(&slot->work, 0, sizeof(slot->work));
 	atomic_store(&slot->seen.epoch, 0); /* what the last one saw is not this one's */
 	slot->post.cpu = order->cpu;
 	slot->post.spawned_ns = fg_clock_ns();
 	atomic_store(&slot->post.urgent, 0);
-	post->generation = generation->id;
-	post->shadow = generation->shadow;
+	post->generation = generation.id;
+	post->shadow = generation.shadow;
 	atomic_store(&slot->post.generation, post->generation);
 	if (fg_dataplane_open_slot(&keeper->dataplane, order->slot, &error)) {
 		fail_worker(keeper, order->slot, error.text);
@@ -179,7 +182,7 @@ static void spawn(struct keeper *keeper, const struct fg_orders_message *order)
 	fg_dataplane_reclaim_slot(&keeper->dataplane, order->slot);
 	pid = fork();
 	if (!pid)
-		run_worker(keeper, order);
+		run_worker(keeper, order, &generation);
 	if (pid < 0) {
 		/* Nobody will end here: vacant again, or its listeners would stay open. */
 		fg_dataplane_unlock_slot(&keeper->dataplane, order->slot);
@@ -277,15 +280,10 @@ static void reap_children(struct keeper *keeper)
 
 /* ---- the gateway that this one replaces --------------------------------------------------- */
 
-static bool is_beside(const struct keeper *keeper)
-{
-	return atomic_load(&keeper->state->boot.beside);
-}
-
 /* While the other one serves. When it has died there is no better one than this. */
 static void give_up(struct keeper *keeper, const char *why)
 {
-	if (!is_beside(keeper) || keeper->stop_by_ns || !fg_predecessor_lives(&keeper->predecessor))
+	if (!keeper->beside || keeper->stop_by_ns || !fg_predecessor_lives(&keeper->predecessor))
 		return;
 	fg_error_set(&keeper->unfit, -ECANCELED, "not replaced, pid %d serves on: %s",
 		     keeper->predecessor.pid, why);
@@ -298,7 +296,7 @@ static void take(struct keeper *keeper)
 	struct fg_error error = {""};
 	int link, code;
 
-	if (!is_beside(keeper) || keeper->stop_by_ns)
+	if (!keeper->beside || keeper->stop_by_ns)
 		return;
 	link = fg_predecessor_link(&keeper->predecessor, keeper->dataplane.interface.index);
 	if (fg_dataplane_take(&keeper->dataplane, link, &error)) {
@@ -315,6 +313,7 @@ static void take(struct keeper *keeper)
 		       strerror(-code), keeper->predecessor.pid);
 	keeper->late_ns =
 		fg_clock_ns() + config->drain_deadline_ms * 1000000ull + 2 * STOP_GRACE_NS;
+	keeper->beside = false;
 	atomic_store(&keeper->state->boot.beside, 0);
 	fg_control_child_poke(&keeper->control);
 }
@@ -533,6 +532,8 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	if (code)
 		return code;
 	boot = &keeper->state->boot;
+	keeper->beside = keeper->predecessor.pid;
+	keeper->take_by_ns = boot->started_ns + TAKE_NS;
 	boot->beside = keeper->predecessor.pid;
 	boot->frames = config->frames;
 	publish_interface(keeper);
@@ -673,7 +674,7 @@ static void look_at_living(struct keeper *keeper)
 {
 	uint64_t now_ns = fg_clock_ns();
 
-	if (is_beside(keeper) && now_ns > keeper->state->boot.started_ns + TAKE_NS)
+	if (keeper->beside && now_ns > keeper->take_by_ns)
 		give_up(keeper, "not ready to serve all that it serves after 120 s (see the log)");
 	if (!keeper->late_ns || now_ns < keeper->late_ns)
 		return;
@@ -694,7 +695,7 @@ static void look_at_predecessor(struct keeper *keeper)
 		return;
 	}
 	take(keeper);
-	if (is_beside(keeper))
+	if (keeper->beside)
 		return;
 	fg_log(FG_LOG_INFO, "replace.done");
 	fg_dataplane_inherit(&keeper->dataplane);

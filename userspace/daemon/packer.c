@@ -57,8 +57,9 @@ static void fail(struct fg_packer *packer, uint32_t plan, const char *text, bool
 	record->passing = passing;
 	snprintf(record->error, sizeof(record->error), "%s", text);
 	atomic_store_explicit(&record->phase, FG_PLAN_FAILED, memory_order_release);
-	fg_log(FG_LOG_WARN, "pack.failed model=%s version=%llu reason=\"%s\"", record->model,
-	       (unsigned long long)record->version, record->error);
+	fg_log(FG_LOG_WARN, "pack.failed model=%.*s version=%llu reason=\"%s\"",
+	       (int)sizeof(record->model), record->model, (unsigned long long)record->version,
+	       text);
 }
 
 /* Puts the three descriptors at their places and runs the packer. Does not return. */
@@ -125,7 +126,7 @@ static bool is_packing(const struct fg_packer *packer, const struct fg_orders_me
 		if (atomic_load(&record->phase) == FG_PLAN_PACKING &&
 		    record->version == order->version &&
 		    record->fingerprint == order->fingerprint &&
-		    !strcmp(record->model, order->model))
+		    !strncmp(record->model, order->model, sizeof(record->model)))
 			return true;
 	}
 	return false;
@@ -138,7 +139,8 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 	int output, pipes[2];
 	pid_t pid;
 
-	if (phase != FG_PLAN_FREE || is_packing(packer, order))
+	if (phase != FG_PLAN_FREE || packer->jobs[order->plan].memfd >= 0 ||
+	    is_packing(packer, order))
 		return;
 	memcpy(record->model, order->model, sizeof(record->model));
 	record->version = order->version;
@@ -153,7 +155,7 @@ void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *o
 		return;
 	}
 	packer->jobs[order->plan].errors = pipes[0];
-	record->started_ns = fg_clock_ns();
+	packer->jobs[order->plan].started_ns = record->started_ns = fg_clock_ns();
 	pid = fork();
 	if (!pid)
 		run_child(packer, order, output, pipes[1]);
@@ -193,18 +195,19 @@ uint32_t fg_packer_expire(struct fg_packer *packer, uint64_t now_ns)
 
 	for (uint32_t i = 0; i < FG_STATE_MAX_PLANS; i++) {
 		pid_t pid = packer->jobs[i].pid;
+		uint64_t took_ns = now_ns - packer->jobs[i].started_ns;
 
 		if (!pid)
 			continue;
 		running++;
-		if (now_ns - packer->state->plans[i].started_ns > FG_ROLLOUT_PACK_NS)
+		if (took_ns > FG_ROLLOUT_PACK_NS)
 			fg_priority_last(pid);
-		if (now_ns - packer->state->plans[i].started_ns <= packer->limit_ns)
+		if (took_ns <= packer->limit_ns)
 			continue;
 		if (worked_ns(pid) > packer->limit_ns / 2)
 			packer->jobs[i].hopeless = true;
 		kill(pid, SIGKILL);
-		if (now_ns - packer->state->plans[i].started_ns > packer->limit_ns + DEATH_NS)
+		if (took_ns > packer->limit_ns + DEATH_NS)
 			fail(packer, i,
 			     "the packer hangs in its file system, which does not answer: it took "
 			     "over a minute, and cannot be killed",
@@ -299,11 +302,11 @@ static void finish(struct fg_packer *packer, uint32_t plan, int status)
 	record->bytes = info.st_size;
 	record->digest = read_digest(memfd);
 	record->ready_ns = fg_clock_ns();
-	record->pack_ns = record->ready_ns - record->started_ns;
+	record->pack_ns = record->ready_ns - packer->jobs[plan].started_ns;
 	atomic_store_explicit(&record->phase, FG_PLAN_READY, memory_order_release);
 	fg_log(FG_LOG_INFO,
-	       "pack.done model=%s version=%llu digest=%016llx bytes=%llu took_ms=%.1f",
-	       record->model, (unsigned long long)record->version,
+	       "pack.done model=%.*s version=%llu digest=%016llx bytes=%llu took_ms=%.1f",
+	       (int)sizeof(record->model), record->model, (unsigned long long)record->version,
 	       (unsigned long long)record->digest, (unsigned long long)record->bytes,
 	       record->pack_ns / 1e6);
 }

@@ -25,6 +25,7 @@ struct fg_packer {
 		int errors; /* read end of the pipe, -1: not packing */
 		pid_t pid;  /* while packing. Not in the state page, which control can write: a pid
 			     * is a thing to kill */
+		uint64_t started_ns; /* while packing */
 		bool hopeless; /* it was killed for its time, of which it worked for the most */
 	} jobs[FG_STATE_MAX_PLANS];
 };
@@ -37,7 +38,8 @@ void fg_packer_close(struct fg_packer *packer);
 
 /* Starts packing as FG_ORDERS_PACK says; does nothing unless plans[plan] is FREE, or where the same
  * files are being packed already. A failure to
- * start is a FAILED plan with its reason. */
+ * start is a FAILED plan with its reason. The page's word that it is FREE is not enough: control
+ * can write that, and what is packed or held here is not. */
 void fg_packer_start(struct fg_packer *packer, const struct fg_orders_message *order);
 /* Forgets a plan. A running packer is killed; its end is then nobody's. */
 void fg_packer_drop(struct fg_packer *packer, uint32_t plan);

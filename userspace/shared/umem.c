@@ -152,9 +152,11 @@ static void finish_move(struct fg_umem *umem)
 {
 	struct fg_umem_shared *shared = umem->shared;
 	uint32_t before = shared->journal.fill_before;
-	uint32_t after = before + shared->journal.count;
+	/* Once: whoever shares this memory may write to it meanwhile. */
+	uint32_t count = *(volatile uint32_t *)&shared->journal.count;
+	uint32_t after = before + count;
 
-	if (shared->journal.count <= umem->frames &&
+	if (count <= umem->frames &&
 	    atomic_load_explicit(umem->fill.producer, memory_order_acquire) != after) {
 		for (uint32_t i = before; i != after; i++)
 			fg_umem_mark(umem, *fg_ring_address(&umem->fill, i), FG_FRAME_KERNEL);
