@@ -56,9 +56,10 @@ struct fg_comparison {
 	uint32_t epoch; /* of the watch; 0: nothing was seen */
 	uint32_t zero;
 	uint64_t stable_requests, canary_requests; /* answered with OK */
-	uint64_t stable_errors, canary_errors;	   /* answered otherwise, or with NaN or infinity */
-	double stable_p99_ns, canary_p99_ns;	   /* from arrival to answer */
-	double drift;				   /* the largest PSI of an output column */
+	uint64_t stable_errors, canary_errors; /* refused, or answered with NaN or infinity, as far
+						* as that is the version's fault */
+	double stable_p99_ns, canary_p99_ns;   /* from arrival to answer */
+	double drift;			       /* the largest PSI of an output column */
 };
 
 struct fg_canary {

@@ -4,6 +4,7 @@
 import os
 import resource
 import signal
+import struct
 import subprocess
 import time
 
@@ -121,6 +122,35 @@ def a_broken_guard_rolls_back():
         assert report["mixed_version_flows"] == report["lost"] == 0
         canary = gateway.status()["canary"]
         assert canary["phase"] == "broken" and "error rate" in canary["reason"], canary
+
+
+def nobody_breaks_a_canary_by_nonsense():
+    """Who sees which of his keys the canary has, and sends it there what no version can answer."""
+    repository = two_versions()
+    nan = struct.pack("<f", float("nan"))
+    with Net() as net, manual(net, repository) as gateway:
+        start_at(gateway, 1)
+        process = load_start(net, "--duration", "12", *STEADY)
+        gateway.verb("rollout", "digits", "2", "--steps", "30%,100%", "--hold", "6s",
+                     "--min-requests", "100", "--max-error-rate", "0.5%", "--max-drift", "off",
+                     "--max-p99", "off", "--no-wait")
+        with Client(net) as client:
+            def version(key):
+                reply = client.ask(request(ROW, affinity=key))
+                return reply.version
+            wait_for("the canary to have flows",
+                     lambda: gateway.status()["canary"]["weight"] == 30)
+            mine = [key for key in range(1, 60) if version(key) == 2][:8]
+            assert len(mine) >= 4, mine
+            for _ in range(60):
+                for key in mine:
+                    client.ask(request(nan * 64, affinity=key))
+                    client.ask(request(ROW[:4 * 63], cols=63, affinity=key))
+                    client.ask(request(ROW, affinity=key, deadline_us=1))
+        canary = gateway.status()["canary"]
+        assert canary["phase"] == "running", canary
+        wait_for("all flows", lambda: gateway.status()["canary"]["phase"] == "done", 20)
+        load_end(process)
 
 
 def control_dies_in_the_middle():
@@ -278,7 +308,7 @@ def a_polite_stop_leaves_no_pins():
 
 
 main(a_key_in_the_canary_stays_in_it, steps_under_load_lose_nothing, pause_and_abort,
-     a_broken_guard_rolls_back, control_dies_in_the_middle, a_shadow_answers_nobody,
+     a_broken_guard_rolls_back, nobody_breaks_a_canary_by_nonsense, control_dies_in_the_middle, a_shadow_answers_nobody,
      labels_name_versions, workers_that_die_at_once_are_flipped_out,
      a_worker_that_hangs_is_replaced, rollback_from_memory,
      without_descriptors_a_load_fails_and_service_goes_on, a_polite_stop_leaves_no_pins)

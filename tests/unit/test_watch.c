@@ -109,12 +109,21 @@ static void refusals_of_it_are_errors(void **state)
 {
 	struct fg_message late = request("risk", 0, 1, 4, 0, 0);
 	struct fg_message bad = request("risk", 0, 1, 4, 0, 0);
+	/* Took all that this one refuses, and was as fast. */
+	struct fg_state_offer before = {.model = fg_wire_model("risk"),
+					.in_cols = 5,
+					.max_rows = 2 * MAX_BATCH,
+					.row_ns = 1000,
+					.batch_ns = 1000};
 
 	(void)state;
 	tell("risk", 3, 0);
-	serve_one(request("risk", 0, 1, 5, 0, 0), 0);		  /* columns */
-	serve_one(request("risk", 2, MAX_BATCH + 1, 4, 0, 0), 0); /* rows */
-	header_of(&late)->deadline_us = 1;
+	engine.before[DEFAULT] = before;
+	serve_one(request("risk", 0, 1, 5, 0, 0), 0); /* columns */
+	expect_seen(0, 1);
+	engine.before[DEFAULT].in_cols = 4;
+	serve_one(request("risk", 2, MAX_BATCH + 1, 4, 0, 0), 0);
+	header_of(&late)->deadline_us = 200;
 	serve_one(late, 10 * MS);
 	expect_seen(0, 3);
 	/* Nothing that the default version did, or would have done, or that any version would. */
@@ -126,6 +135,42 @@ static void refusals_of_it_are_errors(void **state)
 	serve_one(request("wide", 0, 1, 5, 0, 100), 0);
 	serve_one(request("nobody", 0, 1, 4, 0, 0), 0);
 	expect_seen(0, 3);
+}
+
+static struct fg_message with_value(float value, uint32_t rows)
+{
+	struct fg_message message = request("risk", 0, rows, 4, 0, 0);
+
+	memcpy(message.bytes + sizeof(struct fg_wire_header) + (rows * 4 - 1) * 4, &value, 4);
+	return message;
+}
+
+/* What a client may send to the flows that a canary has, to break it. */
+static void nonsense_is_no_error(void **state)
+{
+	struct fg_message hasty = request("risk", 0, 1, 4, 0, 0);
+	struct fg_message heavy = request("risk", 0, MAX_BATCH, 4, 0, 0);
+
+	(void)state;
+	tell("risk", 3, 0);
+	for (int known = 0; known < 2; known++) {
+		serve_one(request("risk", 0, 1, 5, 0, 0), 0);
+		serve_one(request("risk", 0, 4, 1, 0, 0), 0);
+		serve_one(request("risk", 0, MAX_BATCH + 1, 4, 0, 0), 0);
+		serve_one(with_value(NAN, 1), 0);
+		serve_one(with_value(-INFINITY, 2), 0);
+		fg_engine_offers(&engine, engine.before);
+	}
+	/* Measured as so slow that no such deadline could be met. */
+	engine.before[DEFAULT].row_ns = MS;
+	engine.before[DEFAULT].batch_ns = MS * MAX_BATCH;
+	header_of(&hasty)->deadline_us = 1050;
+	serve_one(hasty, 10 * MS);
+	header_of(&heavy)->deadline_us = 1000 * MAX_BATCH;
+	serve_one(heavy, 1000 * MS);
+	expect_seen(0, 0);
+	serve_one(request("risk", 0, 1, 4, 0, 0), 0);
+	expect_seen(1, 0);
 }
 
 static void a_model_without_a_default_fails_who_asks_for_it(void **state)
@@ -187,18 +232,21 @@ static void of_wide_answers_the_first_columns_are_scored(void **state)
 		assert_int_equal(fg_distribution_count(&slot->seen.scores[i]), 2);
 }
 
-static struct fg_message with_value(float value, uint32_t rows)
+/* Numbers, whose sum is none any more. */
+static struct fg_message with_values(float value, uint32_t rows)
 {
-	struct fg_message message = request("risk", 0, rows, 4, 0, 0);
+	struct fg_message message = with_value(value, rows);
+	unsigned char *row = message.bytes + sizeof(struct fg_wire_header) + (rows - 1) * 16;
 
-	memcpy(message.bytes + sizeof(struct fg_wire_header) + (rows * 4 - 1) * 4, &value, 4);
+	for (int i = 0; i < 4; i++)
+		memcpy(row + i * 4, &value, 4);
 	return message;
 }
 
 static void answers_that_are_no_numbers_are_errors(void **state)
 {
-	struct fg_message messages[] = {with_value(1, 2), with_value(NAN, 3),
-					with_value(INFINITY, 1), with_value(-INFINITY, 2),
+	struct fg_message messages[] = {with_value(1, 2), with_values(3e38f, 3),
+					with_values(3e38f, 1), with_values(-3e38f, 2),
 					with_value(3e38f, 1)}; /* large, but a number */
 
 	(void)state;
@@ -216,6 +264,9 @@ static void an_epoch_begins_empty(void **state)
 	static struct fg_state_seen empty;
 
 	(void)state;
+	engine.before[DEFAULT] = (struct fg_state_offer){.model = fg_wire_model("risk"),
+							 .in_cols = 5,
+							 .max_rows = 1};
 	tell("risk", 65535, FG_CANARY_WHOLE);
 	for (int i = 0; i < 5; i++)
 		serve_one(request("risk", 0, 2, 4, (float)i, 0), 0);
@@ -382,6 +433,7 @@ int main(void)
 		TEST(the_last_workers_counts_are_not_ours),
 		TEST(the_default_version_counts),
 		TEST(refusals_of_it_are_errors),
+		TEST(nonsense_is_no_error),
 		TEST(a_model_without_a_default_fails_who_asks_for_it),
 		TEST(durations_are_from_arrival_to_answer),
 		TEST(every_row_of_every_request_in_a_batch_is_scored),

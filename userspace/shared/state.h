@@ -135,7 +135,7 @@ struct fg_state_seen {
 	_Atomic uint32_t epoch;	   /* 0: nothing yet */
 	_Atomic uint32_t worst;	   /* shadow: largest |live - own|, the bits of an f32 */
 	_Atomic uint64_t requests; /* answered with OK, all outputs finite */
-	_Atomic uint64_t errors;   /* answered otherwise, or with a NaN or an infinity */
+	_Atomic uint64_t errors;   /* the other answers that count (worker/watch.h) */
 	_Atomic uint64_t skipped;  /* to be shadowed, but the ring was full */
 	_Atomic uint64_t rows;	   /* shadow: compared */
 	_Atomic uint64_t agreed;   /* shadow: rows with the same largest column, or close by */
@@ -157,6 +157,14 @@ static inline uint16_t fg_state_watch_epoch(uint64_t watch)
 	return (uint16_t)(watch >> 32);
 }
 
+/* What a model version takes, so that others can tell what it would not have refused. */
+struct fg_state_offer {
+	uint32_t model; /* fg_wire_model; 0: none */
+	uint32_t is_default;
+	uint32_t in_cols, max_rows;
+	uint64_t row_ns, batch_ns; /* measured: what one row takes, and max_rows */
+};
+
 struct fg_state_work {
 	_Atomic uint32_t phase;	       /* enum fg_work_phase; announces error */
 	_Atomic uint64_t heartbeat_ns; /* at least every 100 ms */
@@ -165,6 +173,7 @@ struct fg_state_work {
 	uint32_t passing;   /* FAILED: 1: what stood in the way may pass */
 	struct fg_stats stats;
 	char error[FG_ERROR_BYTES];
+	struct fg_state_offer offers[FG_ROLLOUT_MAX_MODELS]; /* of its versions, at READY */
 };
 
 /* Whole pages, so that a worker keeps its own mapped and no other. */

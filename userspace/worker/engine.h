@@ -91,6 +91,9 @@ struct fg_engine {
 	uint32_t model_count;
 	struct fg_engine_model models[FG_ROLLOUT_MAX_MODELS];
 	struct fg_batch_cost costs[FG_ROLLOUT_MAX_MODELS]; /* measured; [entry] */
+	/* The caller's word, set after opening, on what the version takes that served when this one
+	 * was started; [entry], model 0: there was none. See watch.h. */
+	struct fg_state_offer before[FG_ROLLOUT_MAX_MODELS];
 	struct fg_stats *stats;
 	struct fg_watch *watch; /* the caller's, set after opening; NULL: watches nothing */
 	/* Likewise: stored after every batch, and inside long ones; NULL: nobody looks. */
@@ -141,6 +144,8 @@ struct fg_engine {
 int fg_engine_open(struct fg_engine *engine, const struct fg_rollout_entry *entries,
 		   uint32_t entry_count, const struct fg_plan *plans, uint32_t generation,
 		   uint32_t max_batch, struct fg_stats *stats, struct fg_error *error);
+/* What its versions take: offers[FG_ROLLOUT_MAX_MODELS], [entry]. */
+void fg_engine_offers(const struct fg_engine *engine, struct fg_state_offer *offers);
 /* Frees all. Safe on a zeroed struct. */
 void fg_engine_close(struct fg_engine *engine);
 

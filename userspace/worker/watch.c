@@ -96,7 +96,8 @@ void fg_watch_count(struct fg_state_seen *seen, const float *out, uint32_t rows,
 void fg_watch_answer(struct fg_watch *watch, const struct fg_watch_answer *answer)
 {
 	if (!fg_watch_finite(answer->out, answer->rows * answer->out_cols)) {
-		fg_watch_error(watch);
+		if (fg_watch_finite(answer->in, answer->rows * answer->in_cols))
+			fg_watch_error(watch);
 		return;
 	}
 	fg_watch_count(watch->seen, answer->out, answer->rows, answer->out_cols,

@@ -36,8 +36,9 @@ struct mapped {
 struct worker {
 	const struct fg_config *config;
 	struct fg_state_slot *slot;
-	struct fg_rollout_generation generation;     /* a copy: the page is unmapped */
-	struct mapped mapped[FG_ROLLOUT_MAX_MODELS]; /* [generation.entries] */
+	struct fg_rollout_generation generation;	     /* a copy: the page is unmapped */
+	struct mapped mapped[FG_ROLLOUT_MAX_MODELS];	     /* [generation.entries] */
+	struct fg_state_offer before[FG_ROLLOUT_MAX_MODELS]; /* likewise, for the engine */
 	struct fg_engine engine;
 	struct fg_watch watch;
 	struct fg_shadow_run shadow; /* of a shadow; it has no rings and no queues */
@@ -68,6 +69,25 @@ static int map_plan(struct mapped *plan, int fd, struct fg_error *error)
 	return 0;
 }
 
+/* What the version of each model takes that serves by default just now. The page is others', so
+ * this is copied while it is there. */
+static void note_before(struct worker *worker, const struct fg_state *state)
+{
+	const struct fg_rollout_generation *live =
+		fg_rollout_find(fg_rollout_current(&state->rollout), FG_GENERATION_LIVE);
+	const struct fg_state_offer *offers;
+	uint32_t slot = live && live->worker_count ? live->slots[0] : FG_MAX_SLOTS;
+
+	if (slot >= FG_MAX_SLOTS)
+		return;
+	offers = state->slots[slot].work.offers;
+	for (uint32_t i = 0; i < worker->generation.entry_count; i++)
+		for (uint32_t k = 0; k < FG_ROLLOUT_MAX_MODELS; k++)
+			if (offers[k].is_default &&
+			    offers[k].model == fg_wire_model(worker->generation.entries[i].model))
+				worker->before[i] = offers[k];
+}
+
 static int map_plans(struct worker *worker, const struct fg_worker_setup *setup,
 		     struct fg_error *error)
 {
@@ -86,6 +106,7 @@ static int map_plans(struct worker *worker, const struct fg_worker_setup *setup,
 		code = map_plan(&worker->mapped[i],
 				plan < FG_STATE_MAX_PLANS ? setup->plan_fds[plan] : -1, error);
 	}
+	note_before(worker, setup->state);
 	return code;
 }
 
@@ -95,19 +116,26 @@ static int open_models(struct worker *worker, struct fg_error *error)
 	const struct fg_rollout_generation *generation = &worker->generation;
 	struct fg_plan plans[FG_ROLLOUT_MAX_MODELS];
 	struct fg_error why = {""};
+	int code;
 
 	for (uint32_t i = 0; i < generation->entry_count; i++) {
 		const struct fg_rollout_entry *entry = &generation->entries[i];
-		int code = fg_plan_open(&plans[i], worker->mapped[i].bytes, worker->mapped[i].size,
-					&why);
+
+		code = fg_plan_open(&plans[i], worker->mapped[i].bytes, worker->mapped[i].size,
+				    &why);
 
 		if (code)
 			return fg_error_set(error, code, "%s version %llu: %s", entry->model,
 					    (unsigned long long)entry->version, why.text);
 	}
-	return fg_engine_open(&worker->engine, generation->entries, generation->entry_count, plans,
+	code = fg_engine_open(&worker->engine, generation->entries, generation->entry_count, plans,
 			      generation->id, worker->config->max_batch, &worker->slot->work.stats,
 			      error);
+	if (code)
+		return code;
+	memcpy(worker->engine.before, worker->before, sizeof(worker->before));
+	fg_engine_offers(&worker->engine, worker->slot->work.offers);
+	return 0;
 }
 
 static int open_tcp(struct worker *worker, const struct fg_worker_setup *setup,
