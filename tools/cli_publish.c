@@ -33,7 +33,9 @@ static const char help[] =
 	"  --also DIR=MODEL[/VERSION]  another one, up to 32 in all\n"
 	"  --repository BASE     default: that of the running gateway\n"
 	"  --no-check            do not run flipgate-pack on it\n"
-	"  --wait[=TIME]         return when it is live, or has failed; default 60s\n"
+	"  --wait[=TIME]         return when it is live, or ready where the policy is manual, or "
+	"has\n"
+	"                        failed; default 60s. Without: as soon as it can be promoted\n"
 	"  --expect-current N    only if generation N is the live one, else exit with 7\n"
 	"  --socket PATH         control socket; default " FG_CLI_SOCKET "\n"
 	"  --output FORMAT       text (default) or json\n"
@@ -384,7 +386,7 @@ static const char *code_name(int code)
 /* Waits if it shall, and says what was done. */
 static int finish(const struct command *command)
 {
-	long long generation = 0;
+	struct fg_publish_outcome outcome = {0};
 	struct fg_error error;
 	json_t *reply;
 	int code = 0;
@@ -394,7 +396,10 @@ static int finish(const struct command *command)
 	fflush(stdout);
 	if (command->wait_ms)
 		code = fg_publish_wait(command->list, command->count, command->socket,
-				       command->wait_ms, &stop, &generation, &error);
+				       command->wait_ms, &stop, &outcome, &error);
+	else if (!command->repository &&
+		 fg_publish_seen(command->list, command->count, command->socket, &stop, &error))
+		fprintf(stderr, "flipgate: publish: %s\n", error.text);
 	if (command->output.json) {
 		reply = describe(command);
 		json_object_set_new(reply, "ok", json_boolean(!code));
@@ -402,13 +407,16 @@ static int finish(const struct command *command)
 			json_object_set_new(reply, "code", json_string(code_name(code)));
 			json_object_set_new(reply, "error", json_string(error.text));
 		} else if (command->wait_ms) {
-			json_object_set_new(reply, "generation", json_integer(generation));
+			json_object_set_new(reply, "live", json_boolean(outcome.live));
+			json_object_set_new(reply, "generation", json_integer(outcome.generation));
 		}
 		fg_cli_control_print(reply);
 		json_decref(reply);
-	} else if (command->wait_ms && !code) {
+	} else if (command->wait_ms && !code && outcome.live) {
 		printf("%slive%s in generation %lld\n", fg_cli_style(FG_CLI_GREEN),
-		       fg_cli_style(FG_CLI_PLAIN), generation);
+		       fg_cli_style(FG_CLI_PLAIN), outcome.generation);
+	} else if (command->wait_ms && !code) {
+		printf("ready: %s\n", outcome.ready.text);
 	}
 	return code ? fg_cli_fail((enum fg_cli_exit)code, "%s", error.text) : 0;
 }

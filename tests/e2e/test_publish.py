@@ -113,13 +113,52 @@ def an_interrupt_leaves_nothing(gateway, repository):
     assert gateway.live() == {"digits": 4, "copy": 7}
 
 
+def what_is_published_can_be_promoted():
+    """In a script, one behind the other; under `manual` --wait is over when it is ready."""
+    repository = Repository()
+    repository.publish(1)
+    with Net() as net, Gateway(net, repository, "--policy", "manual") as gateway:
+        for version in range(2, 7):
+            answer = publish(gateway, os.path.join(DIGITS, "2"), "digits", str(version))
+            assert answer["published"][0]["version"] == version, answer
+            assert gateway.verb("promote", "digits", str(version))["ok"]
+            assert gateway.live() == {"digits": version}
+        answer = publish(gateway, os.path.join(DIGITS, "1"), "digits", "--wait=20s")
+        assert answer["ok"] and answer["live"] is False, answer
+        assert gateway.verb("promote", "digits", "7")["ok"]
+        done = run(program("flipgate"), "publish", os.path.join(DIGITS, "1"), "digits", "--wait=20s",
+                   "--socket", gateway.socket)
+        assert "ready: " in done.stdout and "promote digits 8" in done.stdout, done.stdout
+        history = gateway.verb("history")  # of a gateway that was told of no audit log
+        assert history["path"].endswith("default.audit"), history
+        assert [line["to"] for line in history["lines"] if line["what"] == "cutover"][1:] == [
+            2, 3, 4, 5, 6, 7], history
+
+
+def a_policy_that_names_others_is_told_of():
+    repository = Repository()
+    repository.publish(1)
+    with tempfile.NamedTemporaryFile("w", suffix=".config") as rules, Net() as net:
+        rules.write(f'''model_config_list {{ config {{ name: "digits" base_path: "{repository.path}/digits"
+            model_version_policy {{ specific {{ versions: 1 }} }} }} }}''')
+        rules.flush()
+        gateway = Gateway(net, repository, "--models-config", rules.name)
+        del gateway.argv[1:3]  # its --repository
+        with gateway:
+            two = os.path.join(DIGITS, "2")
+            assert publish(gateway, two, "digits")["published"][0]["version"] == 2
+            refused = publish(gateway, two, "digits", "--wait=20s", code=2)
+            assert "names other versions only: add 3" in refused["error"], refused
+
+
 repository = Repository()
 repository.publish(1)
 with Net() as net, Gateway(net, repository, "--flow-idle", "100ms") as gateway:
     try:
         main(*[(test.__name__, functools.partial(test, gateway, repository))
                for test in (published_is_live, the_same_again, two_models_are_one_generation,
-                            a_bad_model_is_refused, an_interrupt_leaves_nothing)])
+                            a_bad_model_is_refused, an_interrupt_leaves_nothing)],
+             what_is_published_can_be_promoted, a_policy_that_names_others_is_told_of)
     except SystemExit as end:
         if end.code:  # shows the gateway's log
             raise

@@ -113,8 +113,11 @@ static void tell(const char *state_name, const char *why)
 	snprintf(line, sizeof(line),
 		 "{\"ok\":true,\"rules\":{\"repository\":\"%s\",\"models\":[{\"model\":\"fixed\","
 		 "\"path\":\"%s\"}]},\"generations\":[{\"id\":7,\"phase\":\"live\"}],"
-		 "\"models\":[{\"model\":\"digits\",\"live\":1,\"wanted\":1,\"versions\":["
-		 "{\"version\":1,\"state\":\"%s\",\"error\":\"%s\"}]}]}",
+		 "\"models\":[{\"model\":\"fixed\",\"versions\":[{\"version\":4,\"state\":\"new\"}]"
+		 "},"
+		 "{\"model\":\"digits\",\"live\":1,\"wanted\":1,\"versions\":["
+		 "{\"version\":1,\"state\":\"%s\",\"error\":\"%s\"},"
+		 "{\"version\":2,\"state\":\"new\"}]}]}",
 		 path_of("repository"), path_of("fixed"), state_name, why);
 	status_line = line;
 }
@@ -180,13 +183,24 @@ static void states_are_told_apart(void **state)
 		const char *status;
 		enum fg_publish_state wanted;
 	} cases[] = {
-		{"{}", FG_PUBLISH_ON_ITS_WAY},
+		{"{}", FG_PUBLISH_UNSEEN},
+		{"{\"models\":[{\"model\":\"d\",\"wanted\":1,\"versions\":[{\"version\":2,"
+		 "\"state\":\"copying\"}]}]}",
+		 FG_PUBLISH_UNSEEN},
+		{"{\"rules\":{\"models\":[{\"model\":\"d\",\"policy\":\"specific\",\"versions\":"
+		 "[1]}],\"defaults\":{\"policy\":\"latest\"}}}",
+		 FG_PUBLISH_EXCLUDED},
+		{"{\"rules\":{\"models\":[],\"defaults\":{\"policy\":\"specific\",\"versions\":[2]}"
+		 "},"
+		 "\"models\":[{\"model\":\"d\",\"wanted\":2,\"versions\":[{\"version\":2,"
+		 "\"state\":\"packing\"}]}]}",
+		 FG_PUBLISH_ON_ITS_WAY},
 		{"{\"models\":[{\"model\":\"d\",\"wanted\":2,\"versions\":[{\"version\":2,"
 		 "\"state\":\"new\"}]}]}",
 		 FG_PUBLISH_ON_ITS_WAY},
 		{"{\"models\":[{\"model\":\"d\",\"wanted\":1,\"versions\":[{\"version\":2,"
 		 "\"state\":\"new\"}]}]}",
-		 FG_PUBLISH_UNWANTED},
+		 FG_PUBLISH_READY},
 		{"{\"models\":[{\"model\":\"d\",\"wanted\":1,\"versions\":[{\"version\":2,"
 		 "\"state\":\"new\"}]},{\"model\":\"e\",\"versions\":[{\"version\":1,\"state\":"
 		 "\"packing\"}]}]}",
@@ -202,7 +216,7 @@ static void states_are_told_apart(void **state)
 		 FG_PUBLISH_FAILED},
 		{"{\"models\":[{\"model\":\"d\",\"wanted\":1,\"versions\":[{\"version\":3,"
 		 "\"state\":\"live\"}]}]}",
-		 FG_PUBLISH_ON_ITS_WAY},
+		 FG_PUBLISH_UNSEEN},
 	};
 
 	(void)state;
