@@ -31,6 +31,25 @@ run_make()
 	make --no-print-directory BUILD="$BUILD" DESTDIR="$HERE" PREFIX=$PREFIX "$1"
 }
 
+programs_are_stripped()
+{
+	! readelf -S "$HERE$PREFIX/bin/flipgated" "$HERE$PREFIX/lib/libflipgate.so.1" |
+		grep -F .debug_info
+}
+
+examples_are_good()
+{
+	local examples=$HERE$PREFIX/share/doc/flipgate/examples
+	# Of this host, not of the example.
+	sed -e '/^interface/d' -e "s|/srv/models|$HERE|" -e '/^state-dir/d' -e '/^audit-log/d' \
+		"$examples/flipgate.yaml" >"$HERE/flipgate.yaml"
+	"$HERE$PREFIX/bin/flipgated" --config "$HERE/flipgate.yaml" --check || return 1
+	[ -s "$HERE$PREFIX/share/doc/flipgate/LICENSE" ] || return 1
+	! command -v systemd-analyze >/dev/null || sed "s|/usr/local|$HERE$PREFIX|" \
+		"$examples/flipgate.service" >"$HERE/flipgate.service" &&
+		systemd-analyze verify --man=no "$HERE/flipgate.service"
+}
+
 programs_run()
 {
 	local program
@@ -72,6 +91,8 @@ nothing_is_left()
 
 step "make install" run_make install
 step "the installed programs start" programs_run
+step "they are stripped" programs_are_stripped
+step "the examples are good" examples_are_good
 step "a client builds against flipgate.pc and runs" client_builds_and_runs
 step "make uninstall removes every file" nothing_is_left
 echo "1..$tests"

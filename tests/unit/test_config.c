@@ -193,6 +193,23 @@ static void upgrades_need_only_a_socket(void **state)
 	assert_int_equal(config.listen_tcp_count, 1);
 	assert_string_equal(config.socket_group, "nogroup");
 	assert_string_equal(config.audit_log, "/tmp/audit.log");
+	assert_true(config.audit_named);
+}
+
+/* History is there without asking; who names a file has it there, or no start. */
+static void an_audit_log_by_default(void **state)
+{
+	(void)state;
+	assert_int_equal(LOAD(BASE, "--listen", "10.0.0.1:1", "--name", "a"), 0);
+	assert_string_equal(config.state_dir, "/run/flipgate");
+	assert_string_equal(config.audit_log, "/run/flipgate/a.audit");
+	assert_false(config.audit_named);
+	assert_int_equal(LOAD(BASE, "--listen", "10.0.0.1:1", "--state-dir", "/srv"), 0);
+	assert_string_equal(config.audit_log, "/srv/default.audit");
+	assert_int_equal(LOAD(BASE, "--listen", "10.0.0.1:1", "--audit-log", "none"), 0);
+	assert_string_equal(config.audit_log, "");
+	assert_int_equal(LOAD(BASE, "--listen", "10.0.0.1:1", "--socket", "/s"), 0);
+	assert_string_equal(config.audit_log, "//default.audit");
 }
 
 static void bad_files_are_named(void **state)
@@ -218,6 +235,7 @@ int main(void)
 		cmocka_unit_test(flags_win),
 		cmocka_unit_test(bad_flags_are_named),
 		cmocka_unit_test(upgrades_need_only_a_socket),
+		cmocka_unit_test(an_audit_log_by_default),
 		cmocka_unit_test(bad_files_are_named),
 	};
 

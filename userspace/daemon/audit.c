@@ -22,9 +22,13 @@ int fg_audit_file(const char *path, int *fd, struct fg_error *error)
 	if (!path[0])
 		return 0;
 	/* O_NONBLOCK: not to wait for ever where the path names a pipe. */
-	*fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+	*fd = open(path,
+		   O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW,
+		   0640);
 	if (*fd < 0)
-		return fg_error_set(error, -errno, "audit log %.180s: %s", path, strerror(errno));
+		return fg_error_set(error, -errno, "audit log %.180s: %s", path,
+				    errno == ELOOP ? "is a symbolic link: name the file itself"
+						   : strerror(errno));
 	if (fstat(*fd, &info))
 		code = fg_error_set(error, -errno, "audit log %.180s: %s", path, strerror(errno));
 	else if (!S_ISREG(info.st_mode))

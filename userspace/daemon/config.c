@@ -201,8 +201,13 @@ static int derive_paths(struct fg_config *config, struct fg_error *error)
 	slash = strrchr(config->socket, '/');
 	if (!config->state_dir[0])
 		snprintf(config->state_dir, sizeof(config->state_dir), "%.*s",
-			 slash ? (int)(slash - config->socket) + 1 : 1,
+			 slash > config->socket ? (int)(slash - config->socket) : 1,
 			 slash ? config->socket : ".");
+	if (!config->audit_log[0])
+		snprintf(config->audit_log, sizeof(config->audit_log), "%.*s/%s.audit",
+			 (int)sizeof(config->audit_log) - 64, config->state_dir, config->name);
+	else if (!strcmp(config->audit_log, "none"))
+		config->audit_log[0] = '\0';
 	if (config->packer[0])
 		return 0;
 	length = readlink("/proc/self/exe", self, sizeof(self) - 1);

@@ -57,7 +57,8 @@ struct fg_config {
 	char user[32];	       /* workers and packer run as this user */
 	char socket[108];      /* path of the control socket */
 	char socket_group[32]; /* whose members may use it too; "": its owner alone */
-	char audit_log[4096];  /* absolute; "": none */
+	char audit_log[4096];  /* "": none */
+	bool audit_named;      /* by the operator: without that file nothing starts */
 	char pin_dir[256];     /* below a bpffs */
 	char state_dir[256];   /* what the next start should know; default: the socket's */
 	char packer[4096];     /* flipgate-pack; default: beside flipgated */

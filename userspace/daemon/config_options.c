@@ -234,8 +234,9 @@ static int set_models_config(struct fg_config *config, const char *value, struct
 /* The file may not exist yet; its directory must. */
 static int set_audit_log(struct fg_config *config, const char *value, struct fg_error *error)
 {
-	if (value[0] != '/')
-		return bad(error, value, "an absolute path");
+	if (value[0] != '/' && strcmp(value, "none"))
+		return bad(error, value, "an absolute path, or none");
+	config->audit_named = true;
 	return set_text(config->audit_log, sizeof(config->audit_log), value, error);
 }
 
@@ -354,7 +355,7 @@ const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	{"user", set_user, false, "NAME", "workers and packer run as this user (nobody)"},
 	{"socket", set_socket, false, "PATH", "control socket (/run/flipgate/NAME.sock)"},
 	{"socket-group", set_socket_group, false, "GROUP", "may use it as well"},
-	{"audit-log", set_audit_log, false, "FILE", "who changed what (none)"},
+	{"audit-log", set_audit_log, false, "FILE", "who changed what (NAME.audit in state-dir)"},
 	{"pin-dir", set_pin_dir, false, "DIR", "pinned BPF maps (/sys/fs/bpf/flipgate/NAME)"},
 	{"state-dir", set_state_dir, false, "DIR",
 	 "what served last, for the next start (the socket's)"},

@@ -483,6 +483,18 @@ static int listen_for_operators(struct keeper *keeper, struct fg_error *error)
 	return code;
 }
 
+/* The default's directory may be one that cannot be written: then nobody asked for a log. */
+static int open_audit(struct keeper *keeper, struct fg_error *error)
+{
+	int code = fg_audit_file(keeper->config->audit_log, &keeper->audit, error);
+
+	if (!code || keeper->config->audit_named)
+		return code;
+	fg_log(FG_LOG_WARN, "audit.none reason=\"%s\" next=\"no history\"", error->text);
+	error->text[0] = '\0';
+	return 0;
+}
+
 static int start_control(struct keeper *keeper)
 {
 	const struct fg_control_setup setup = {.config = keeper->config,
@@ -521,9 +533,9 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	if (config->replace)
 		code = fg_predecessor_find(&keeper->predecessor, config->socket, error);
 	if (!code)
-		code = fg_audit_file(config->audit_log, &keeper->audit, error);
-	if (!code)
 		code = listen_for_operators(keeper, error);
+	if (!code)
+		code = open_audit(keeper, error);
 	if (!code)
 		code = open_steering(keeper, error);
 	if (!code)

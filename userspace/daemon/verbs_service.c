@@ -16,8 +16,10 @@ static json_t *history(struct fg_control *control, struct fg_admin_request *requ
 
 	(void)now_ns;
 	if (control->audit.fd < 0)
-		return fg_admin_error("not_found",
-				      "no history is kept: flipgated runs without --audit-log");
+		return fg_admin_error(
+			"not_found",
+			"no history is kept: flipgated could not open an audit log, or "
+			"runs with --audit-log none");
 	fg_audit_flush(&control->audit);
 	lines = fg_audit_tail(&control->audit, request->limit, HISTORY_BYTES, &error);
 	if (!lines)
