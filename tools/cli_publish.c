@@ -27,12 +27,16 @@ static const char help[] =
 	"between two of these renames leaves some in place without the others: the same again,\n"
 	"with their numbers, adds those.\n"
 	"\n"
-	"VERSION is one above the highest that is there, unless said. A version that is there is\n"
-	"never changed: the same files again are fine, others are refused.\n"
+	"VERSION is one above the highest that is there, unless said; the highest itself where "
+	"that\n"
+	"holds the same files. A version that is there is never changed: the same files again "
+	"are\n"
+	"fine, others are refused.\n"
 	"\n"
 	"  --also DIR=MODEL[/VERSION]  another one, up to 32 in all\n"
 	"  --repository BASE     default: that of the running gateway\n"
 	"  --no-check            do not run flipgate-pack on it\n"
+	"  --force               another version also where the highest holds the same files\n"
 	"  --wait[=TIME]         return when it is live, or ready where the policy is manual, or "
 	"has\n"
 	"                        failed; default 60s. Without: as soon as it can be promoted\n"
@@ -54,7 +58,7 @@ struct command {
 	const char *socket;
 	uint64_t expect;  /* 0: any */
 	uint64_t wait_ms; /* 0: do not wait */
-	bool no_check;
+	bool no_check, force;
 	struct fg_cli_output output;
 };
 
@@ -132,6 +136,9 @@ static int one_option(struct command *command, int option, char *value)
 	case 'c':
 		command->no_check = true;
 		break;
+	case 'f':
+		command->force = true;
+		break;
 	case 'w':
 		code = set_wait(command, value);
 		break;
@@ -163,6 +170,7 @@ static int parse(struct command *command, int argc, char **argv)
 		{"also", required_argument, NULL, 'a'},
 		{"repository", required_argument, NULL, 'r'},
 		{"no-check", no_argument, NULL, 'c'},
+		{"force", no_argument, NULL, 'f'},
 		{"wait", optional_argument, NULL, 'w'},
 		{"expect-current", required_argument, NULL, 'e'},
 		{"socket", required_argument, NULL, 's'},
@@ -308,6 +316,7 @@ static int prepare(struct command *command, struct fg_publish *publish)
 	int result;
 
 	command->prepared++;
+	publish->force = command->force;
 	result = fg_publish_prepare(publish, &stop, &error);
 	if (result)
 		return refuse_error(command,

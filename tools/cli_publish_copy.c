@@ -84,6 +84,7 @@ static void clean_temporary(int folder_fd, const char *name)
 /* What a look at the model's folder finds. */
 struct found {
 	uint64_t highest;
+	char top[NAME_MAX + 1];	   /* its folder */
 	char wanted[NAME_MAX + 1]; /* the folder of the version that was asked for; "": none */
 };
 
@@ -104,8 +105,10 @@ static int look(const struct fg_publish *publish, struct found *found, struct fg
 	while ((entry = readdir(dir))) {
 		uint64_t version = parse_version(entry->d_name);
 
-		if (version > found->highest)
+		if (version > found->highest) {
 			found->highest = version;
+			snprintf(found->top, sizeof(found->top), "%s", entry->d_name);
+		}
 		if (version && version == publish->version)
 			snprintf(found->wanted, sizeof(found->wanted), "%s", entry->d_name);
 		clean_temporary(publish->folder_fd, entry->d_name);
@@ -136,33 +139,59 @@ static int open_folder(struct fg_publish *publish, struct fg_error *error)
 	return publish->folder_fd < 0 ? complain(publish->folder, -errno, error) : 0;
 }
 
-/* The version is there: fine when it holds the same files. */
-static int compare(struct fg_publish *publish, const char *name, struct fg_error *error)
+/* Whether the folder `name` holds the same files: publish->exists; else `different` names one that
+ * is another (a path of 60 bytes, cut). */
+static int compare(struct fg_publish *publish, const char *name, char different[64],
+		   struct fg_error *error)
 {
 	struct fg_tree there;
 	char path[PATH_MAX];
-	const char *different;
-	int result = fg_tree_hash(&publish->tree, error);
+	int result;
 
-	if (result)
-		return result;
 	if (snprintf(path, sizeof(path), "%s/%s", publish->folder, name) >= (int)sizeof(path))
 		return complain(publish->folder, -ENAMETOOLONG, error);
 	result = fg_tree_open(&there, path, publish->tree.stop, error);
 	if (!result)
-		result = fg_tree_hash(&there, error);
-	if (!result) {
-		different = fg_tree_difference(&publish->tree, &there);
-		publish->exists = !*different;
-		if (*different)
-			result = fg_error_set(
-				error, -EEXIST,
-				"%.120s: is there already and differs in %.60s; a version "
-				"never changes: publish under a new number",
-				path, different);
+		snprintf(different, 64, "%.60s", fg_tree_difference(&publish->tree, &there));
+	if (!result && !*different) { /* by names and sizes, that is */
+		result = fg_tree_hash(&publish->tree, error);
+		if (!result)
+			result = fg_tree_hash(&there, error);
+		if (!result)
+			snprintf(different, 64, "%.60s",
+				 fg_tree_difference(&publish->tree, &there));
+		publish->exists = !result && !*different;
 	}
 	fg_tree_close(&there);
 	return result;
+}
+
+/* The version is there: fine when it holds the same files. */
+static int keep(struct fg_publish *publish, const char *name, struct fg_error *error)
+{
+	char different[64];
+	int result = compare(publish, name, different, error);
+
+	if (result || publish->exists)
+		return result;
+	return fg_error_set(error, -EEXIST,
+			    "%.120s/%.60s: is there already and differs in %s; a version never "
+			    "changes: publish under a new number",
+			    publish->folder, name, different);
+}
+
+/* The newest holds the same files already: another number for them would be packed, checked and
+ * flipped in for nothing. One that cannot be read is another. */
+static bool is_newest(struct fg_publish *publish, const struct found *found)
+{
+	char different[64];
+	struct fg_error why;
+
+	if (!publish->chosen || publish->force || !found->highest ||
+	    compare(publish, found->top, different, &why) || !publish->exists)
+		return false;
+	publish->version = found->highest;
+	return true;
 }
 
 /* A copy that cannot fit is not begun: a full disk would hurt others meanwhile. */
@@ -227,7 +256,9 @@ int fg_publish_prepare(struct fg_publish *publish, const volatile sig_atomic_t *
 	if (result)
 		return result;
 	if (found.wanted[0])
-		return compare(publish, found.wanted, error);
+		return keep(publish, found.wanted, error);
+	if (is_newest(publish, &found))
+		return 0;
 	if (publish->chosen)
 		result = choose(publish, &found, error);
 	if (!result)

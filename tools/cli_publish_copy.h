@@ -24,7 +24,9 @@ struct fg_publish {
 	const char *source;		   /* a folder, or a model file */
 	char model[FG_PUBLISH_NAME_BYTES]; /* a valid name */
 	char folder[PATH_MAX];		   /* that the model's versions lie in */
-	uint64_t version;		   /* 0: one above the highest; prepare sets it */
+	uint64_t version; /* 0: one above the highest, or that one where it holds the same files;
+			   * prepare sets it */
+	bool force;	  /* one above in any case */
 
 	/* After prepare. */
 	bool exists; /* the same files lie there already: nothing to commit */

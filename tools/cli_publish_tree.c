@@ -137,29 +137,22 @@ static const char *model_name(const char *source)
 	return NULL;
 }
 
-/* The tree holds the one file, under a model's name; its folder is what is open. */
-static int list_file(struct fg_tree *tree, const struct stat *info, struct fg_error *error)
+/* The tree holds the one file, under a model's name. */
+static int list_file(struct fg_tree *tree, uint64_t bytes, struct fg_error *error)
 {
-	const char *slash = strrchr(tree->source, '/'), *name = model_name(tree->source);
-	size_t length = slash ? (size_t)(slash - tree->source) + 1 : 0;
+	const char *name = model_name(tree->source);
 	struct fg_tree_entry *entry;
-	char *folder;
 
 	if (!name)
 		return fg_error_set(error, blame(tree, -EINVAL),
 				    "%.150s: is no model: want .onnx, .h5, .keras or a folder",
 				    tree->source);
-	folder = length ? strndup(tree->source, length) : strdup(".");
-	tree->file = strdup(slash ? slash + 1 : tree->source);
 	entry = add_entry(tree, "", name);
-	if (!folder || !tree->file || !entry) {
-		free(folder);
+	if (!entry)
 		return fg_error_set(error, -ENOMEM, "%.200s: out of memory", tree->source);
-	}
-	entry->bytes = tree->bytes = (uint64_t)info->st_size;
-	tree->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	free(folder);
-	return tree->fd < 0 ? complain(tree, "", -errno, error) : 0;
+	entry->bytes = tree->bytes = bytes;
+	tree->single = true;
+	return 0;
 }
 
 int fg_tree_open(struct fg_tree *tree, const char *source, const volatile sig_atomic_t *stop,
@@ -171,15 +164,16 @@ int fg_tree_open(struct fg_tree *tree, const char *source, const volatile sig_at
 	*tree = (struct fg_tree){.fd = -1, .stop = stop, .source = strdup(source)};
 	if (!tree->source)
 		return fg_error_set(error, -ENOMEM, "out of memory");
-	if (stat(source, &info))
+	/* What the operator named may be a link; what lies in a folder not. */
+	tree->fd = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (tree->fd < 0 || fstat(tree->fd, &info))
 		return complain(tree, "", -errno, error);
 	if (!S_ISDIR(info.st_mode))
 		return S_ISREG(info.st_mode)
-			       ? list_file(tree, &info, error)
+			       ? list_file(tree, (uint64_t)info.st_size, error)
 			       : fg_error_set(error, blame(tree, -EINVAL),
 					      "%.200s: is neither a file nor a folder", source);
-	tree->fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	fd = tree->fd < 0 ? -1 : fcntl(tree->fd, F_DUPFD_CLOEXEC, 0);
+	fd = fcntl(tree->fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		return complain(tree, "", -errno, error);
 	result = list_folder(tree, fd, "", 1, error);
@@ -193,7 +187,6 @@ void fg_tree_close(struct fg_tree *tree)
 	for (size_t i = 0; i < tree->count; i++)
 		free(tree->entries[i].path);
 	free(tree->entries);
-	free(tree->file);
 	free(tree->source);
 	if (tree->fd >= 0)
 		close(tree->fd);
@@ -285,7 +278,8 @@ static bool same_time(struct timespec one, struct timespec other)
 	return one.tv_sec == other.tv_sec && one.tv_nsec == other.tv_nsec;
 }
 
-/* Through no link at all: a folder that became one since it was listed could lead anywhere. */
+/* From its beginning. Through no link at all: a folder that became one since it was listed could
+ * lead anywhere. */
 static int open_listed(const struct fg_tree *tree, const char *path)
 {
 	const struct open_how how = {
@@ -293,6 +287,8 @@ static int open_listed(const struct fg_tree *tree, const char *path)
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};
 
+	if (tree->single)
+		return lseek(tree->fd, 0, SEEK_SET) < 0 ? -1 : fcntl(tree->fd, F_DUPFD_CLOEXEC, 0);
 	return (int)syscall(SYS_openat2, tree->fd, path, &how, sizeof(how));
 }
 
@@ -301,9 +297,7 @@ static int read_source(struct mover *mover, struct fg_tree_entry *entry, int to,
 		       struct fg_error *error)
 {
 	struct fg_tree *tree = mover->tree;
-	/* A single file was named by the operator, and may be a link; what lies in a folder not. */
-	int fd = tree->file ? openat(tree->fd, tree->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-			    : open_listed(tree, entry->path);
+	int fd = open_listed(tree, entry->path);
 	struct stat before, after;
 	int result;
 

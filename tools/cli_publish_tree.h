@@ -27,8 +27,8 @@ struct fg_tree_entry {
 /* Sorted by path, so that a folder comes before what is in it. */
 struct fg_tree {
 	char *source; /* as errors name it; owned */
-	int fd;	      /* of the folder, or of the one that a single file lies in */
-	char *file;   /* the single file's name there; NULL: a folder; owned */
+	int fd;	      /* of the folder, or of the single file */
+	bool single; /* the latter: what was opened is what is read, whatever bears its name then */
 	size_t count, room;
 	struct fg_tree_entry *entries;
 	uint64_t bytes; /* of all files */

@@ -126,7 +126,7 @@ def what_is_published_can_be_promoted():
         answer = publish(gateway, os.path.join(DIGITS, "1"), "digits", "--wait=20s")
         assert answer["ok"] and answer["live"] is False, answer
         assert gateway.verb("promote", "digits", "7")["ok"]
-        done = run(program("flipgate"), "publish", os.path.join(DIGITS, "1"), "digits", "--wait=20s",
+        done = run(program("flipgate"), "publish", os.path.join(DIGITS, "2"), "digits", "--wait=20s",
                    "--socket", gateway.socket)
         assert "ready: " in done.stdout and "promote digits 8" in done.stdout, done.stdout
         history = gateway.verb("history")  # of a gateway that was told of no audit log

@@ -12,6 +12,7 @@
 #include "tools/cli_publish_copy.h"
 
 static struct fg_publish publish;
+static bool force;
 
 /* ---- a disk that can be told to lie ---- */
 
@@ -49,6 +50,7 @@ static void fill(struct fg_publish *one, const char *source, const char *model, 
 	memset(one, 0, sizeof(*one));
 	one->source = source;
 	one->version = version;
+	one->force = force;
 	snprintf(one->model, sizeof(one->model), "%s", model);
 	snprintf(one->folder, sizeof(one->folder), "%s/repository/%s", base, model);
 }
@@ -76,12 +78,54 @@ static void copies_all_of_it(void **state)
 	assert_holds("repository/digits/1/model.onnx", "the model");
 	assert_holds("repository/digits/1/assets.extra/warmup", "warm");
 	assert_int_equal(count_names("repository/digits"), 5);
+	force = true;
 	assert_int_equal(put("in", 0), 0);
 	assert_int_equal(publish.version, 2);
 	assert_int_equal(put("in", 7), 0);
 	assert_int_equal(put("in", 0), 0);
 	assert_int_equal(publish.version, 8);
+	force = false;
 	assert_int_equal(put("in", 4), 0); /* below the highest, where nothing is */
+}
+
+/* A pipeline that runs again makes no version again. */
+static void the_same_files_are_no_new_version(void **state)
+{
+	(void)state;
+	assert_int_equal(put("in", 3), 0);
+	assert_int_equal(put("in", 0), 0);
+	assert_int_equal(publish.version, 3);
+	assert_true(publish.exists);
+	assert_int_equal(count_names("repository/digits"), 5);
+	write_file("in/model.onnx", "another!!", 9); /* as long as that one */
+	assert_int_equal(put("in", 0), 0);
+	assert_int_equal(publish.version, 4);
+	write_file("in/model.onnx", "the model", 9);
+	assert_int_equal(put("in", 0), 0); /* it is not what the newest holds */
+	assert_int_equal(publish.version, 5);
+	write_file("in/more", "more", 4);
+	assert_int_equal(put("in", 0), 0);
+	assert_int_equal(publish.version, 6);
+}
+
+/* What was looked at is what is copied, whatever bears its name by then. */
+static void a_file_that_is_swapped_is_not_followed(void **state)
+{
+	struct fg_tree tree;
+	int to;
+
+	(void)state;
+	write_file("single.onnx", "mine", 4);
+	write_file("secret.onnx", "hers", 4);
+	assert_return_code(mkdir(path_of("out"), 0755), errno);
+	to = open(path_of("out"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(fg_tree_open(&tree, path_of("single.onnx"), &stop, &error), 0);
+	assert_return_code(unlink(path_of("single.onnx")), errno);
+	assert_return_code(symlink("secret.onnx", path_of("single.onnx")), errno);
+	assert_int_equal(fg_tree_copy(&tree, to, "out", &error), 0);
+	assert_holds("out/model.onnx", "mine");
+	fg_tree_close(&tree);
+	close(to);
 }
 
 static void large_files_are_the_same(void **state)
@@ -139,7 +183,7 @@ static void the_same_again_is_fine(void **state)
 	assert_true(publish.exists);
 	assert_false(is_there("repository/digits/3"));
 	assert_int_equal(put("in", 0), 0);
-	assert_int_equal(publish.version, 4);
+	assert_int_equal(publish.version, 3);
 }
 
 static void a_version_never_changes(void **state)
@@ -357,6 +401,7 @@ static void every_fsync_counts(void **state)
 	memset(&disk, 0, sizeof(disk));
 	assert_int_equal(put("in", 0), 0);
 	assert_int_equal(disk.calls, 7);
+	force = true;
 	for (int call = 1; call <= 6; call++) {
 		disk.calls = 0;
 		disk.fail_at = call;
@@ -366,6 +411,7 @@ static void every_fsync_counts(void **state)
 		assert_contains(error.text, call == 6 ? "is in place" : "cannot be written");
 	}
 	assert_int_equal(count_names("repository/digits"), 10);
+	force = false;
 	memset(&disk, 0, sizeof(disk));
 }
 
@@ -485,6 +531,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(copies_all_of_it),
+		TEST(the_same_files_are_no_new_version),
+		TEST(a_file_that_is_swapped_is_not_followed),
 		TEST(large_files_are_the_same),
 		TEST(a_file_gets_a_models_name),
 		TEST(the_same_again_is_fine),
