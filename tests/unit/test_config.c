@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,36 @@ static void defaults_and_flags(void **state)
 	assert_int_equal(config.flow_idle_ms, 250);
 	assert_int_equal(config.worker_count, 1);
 	assert_string_equal(config.socket, "/run/flipgate/a.sock");
+}
+
+/* One CPU is for everything else, where there are two. */
+static void one_worker_on_each_cpu(void **state)
+{
+	cpu_set_t all, some;
+	char text[64];
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&some);
+		CPU_SET(cpu, &some);
+		assert_int_equal(sched_setaffinity(0, sizeof(some), &some), 0);
+		assert_int_equal(LOAD(BASE, "--listen", "10.0.0.1:1"), 0);
+		assert_int_equal(config.worker_count, 1);
+		assert_int_equal(config.worker_cpus[0], cpu);
+		break;
+	}
+	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+	assert_int_equal(LOAD(BASE, "--listen", "10.0.0.1:1"), 0);
+	if (CPU_COUNT(&all) > 1)
+		assert_int_equal(config.worker_count, CPU_COUNT(&all) > FG_ROLLOUT_MAX_WORKERS
+							      ? FG_ROLLOUT_MAX_WORKERS
+							      : CPU_COUNT(&all) - 1);
+	config.worker_count = 6;
+	memcpy(config.worker_cpus, (int[]){1, 2, 3, 5, 7, 8}, 6 * sizeof(int));
+	assert_string_equal(fg_config_format_cpus(&config, text, sizeof(text)), "1-3,5,7-8");
 }
 
 static void files_say_the_same(void **state)
@@ -231,6 +262,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_and_flags),
+		cmocka_unit_test(one_worker_on_each_cpu),
 		cmocka_unit_test(files_say_the_same),
 		cmocka_unit_test(flags_win),
 		cmocka_unit_test(bad_flags_are_named),

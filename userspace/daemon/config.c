@@ -157,6 +157,7 @@ static int read_flags(struct fg_config *config, int argc, char **argv, bool firs
 
 static void set_defaults(struct fg_config *config)
 {
+	int first = -1; /* for everything else, where there are more */
 	cpu_set_t allowed;
 
 	*config = (struct fg_config){
@@ -173,12 +174,34 @@ static void set_defaults(struct fg_config *config)
 		.settle_ms = 600000,
 		.buckets_log2 = FG_BUCKETS_LOG2,
 		.user = "nobody",
-		.worker_count = 1,
 	};
 	sched_getaffinity(0, sizeof(allowed), &allowed);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &allowed))
-			config->worker_cpus[0] = cpu;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &allowed))
+			continue;
+		if (first < 0)
+			first = cpu;
+		else if (config->worker_count < FG_ROLLOUT_MAX_WORKERS)
+			config->worker_cpus[config->worker_count++] = cpu;
+	}
+	if (!config->worker_count)
+		config->worker_cpus[config->worker_count++] = first;
+}
+
+char *fg_config_format_cpus(const struct fg_config *config, char *text, size_t size)
+{
+	const int *cpus = config->worker_cpus;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (uint32_t i = 0, last; i < config->worker_count && used < size; i = last + 1) {
+		for (last = i; last + 1 < config->worker_count && cpus[last + 1] == cpus[last] + 1;)
+			last++;
+		used += (size_t)snprintf(text + used, size - used, "%s%d", i ? "," : "", cpus[i]);
+		if (last > i && used < size)
+			used += (size_t)snprintf(text + used, size - used, "-%d", cpus[last]);
+	}
+	return text;
 }
 
 /* Paths that follow from others. */

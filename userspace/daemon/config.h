@@ -76,5 +76,7 @@ int fg_config_load(struct fg_config *config, int argc, char **argv, struct fg_er
 
 /* "10.0.0.1:9000", "[::]:9000". `text` holds at least 64 bytes. Returns text. */
 char *fg_config_format_address(const struct sockaddr_storage *address, char *text, size_t size);
+/* The workers' CPUs: "1-3,5". Returns text. */
+char *fg_config_format_cpus(const struct fg_config *config, char *text, size_t size);
 
 #endif

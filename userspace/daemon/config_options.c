@@ -334,7 +334,7 @@ const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	 "YAML, or TensorFlow Serving's models.config: which models, versions, labels"},
 	{"policy", set_policy, false, "WHEN",
 	 "latest (default): serve new versions at once; manual"},
-	{"cpus", set_cpus, false, "LIST", "one worker on each CPU (default: the last one)"},
+	{"cpus", set_cpus, false, "LIST", "one worker on each CPU (default: all but the first)"},
 	{"poll", set_poll, false, "HOW", "busy, adaptive (default) or sleep"},
 	{"spin-us", set_spin_us, false, "US", "adaptive: spin this long before sleeping (50)"},
 	{"mode", set_mode, false, "MODE", "auto (default), native, generic or sockets"},

@@ -512,6 +512,7 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	const struct fg_config *config = keeper->config;
 	enum fg_log_level level = FG_LOG_INFO;
 	struct fg_state_boot *boot;
+	char cpus[128];
 	int code = map_state(keeper);
 
 	if (code)
@@ -552,9 +553,11 @@ static int start(struct keeper *keeper, struct fg_error *error)
 	/* Whoever named an interface, and no mode, expects XDP on it. */
 	if (boot->mode == FG_MODE_SOCKETS && config->interface[0] && !config->mode && !boot->beside)
 		level = FG_LOG_WARN;
-	fg_log(level, "start mode=%s interface=%s queues=%u mtu=%u%s%s%s", fg_mode_name(boot->mode),
-	       boot->interface, boot->queues, boot->mtu, boot->mode_reason[0] ? " reason=\"" : "",
-	       boot->mode_reason, boot->mode_reason[0] ? "\"" : "");
+	fg_log(level, "start mode=%s interface=%s queues=%u mtu=%u workers=%u cpus=%s%s%s%s",
+	       fg_mode_name(boot->mode), boot->interface, boot->queues, boot->mtu,
+	       config->worker_count, fg_config_format_cpus(config, cpus, sizeof(cpus)),
+	       boot->mode_reason[0] ? " reason=\"" : "", boot->mode_reason,
+	       boot->mode_reason[0] ? "\"" : "");
 	if (config->replace)
 		fg_log(FG_LOG_INFO, "replace.begin pid=%d%s", keeper->predecessor.pid,
 		       boot->beside ? "" : " reason=\"nobody is there: an ordinary start\"");
