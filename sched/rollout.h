@@ -242,6 +242,7 @@ struct fg_rollout_config {
 	uint32_t worker_count; /* 1 .. FG_ROLLOUT_MAX_WORKERS */
 	uint32_t drain_deadline_ms;
 	uint32_t keep_ms;
+	bool interface_may_change; /* policies may bring in what other clients were written for */
 	uint32_t settle_ms; /* files that change so soon after a version was first packed are its
 			     * copy that goes on: what they make serves instead */
 };
@@ -269,8 +270,10 @@ struct fg_rollout_plan {
 	uint32_t phase;	   /* enum fg_plan_phase; the rest is valid unless FREE */
 	const char *model; /* NUL-terminated */
 	uint64_t version;
-	uint64_t fingerprint;  /* of the files that it was to be packed from */
-	uint64_t digest;       /* READY: what it was packed to */
+	uint64_t fingerprint; /* of the files that it was to be packed from */
+	uint64_t digest;      /* READY: what it was packed to */
+	uint64_t interface;   /* READY: of its inputs and outputs; 0: unknown */
+	uint32_t in_cols, out_cols;
 	uint64_t ready_ns;     /* the packer read no file after that */
 	uint64_t since_ns;     /* PACKING */
 	uint64_t bytes;	       /* READY: of the plan */
@@ -293,6 +296,7 @@ struct fg_rollout_served_model {
 	uint64_t version;
 	uint64_t chosen, seen; /* as in fg_rollout_model; 0: there was no choice */
 	uint64_t digest;       /* of its plan; 0: nobody knows */
+	uint64_t interface;    /* likewise */
 	uint64_t away;	       /* 1: it did not serve any more in the end */
 };
 

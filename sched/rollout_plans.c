@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 #include "sched/rollout_actions.h"
 #include "sched/rollout_step.h"
@@ -260,6 +261,65 @@ void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error, b
 	step->rollout->dropping |= 1ull << plan;
 }
 
+/* What clients of the model are written for: of what is live, else of what was before this start.
+ * 0: nobody knows. *columns: its plan; NULL: it is not there. */
+static uint64_t present_interface(const struct fg_step *step, const char *model,
+				  const struct fg_rollout_plan **plan)
+{
+	const struct fg_rollout_generation *live =
+		fg_rollout_find(step->rollout, FG_GENERATION_LIVE);
+	const struct fg_rollout_entry *entry = live ? fg_rollout_entry(live, model) : NULL;
+	const struct fg_rollout_served_model *before =
+		fg_rollout_served(step->observed->served, model);
+
+	*plan = entry ? &step->observed->plans[entry->plan] : NULL;
+	if (entry)
+		return (*plan)->interface;
+	return before && !before->away ? before->interface : 0;
+}
+
+/* Somebody asked for this version: by name, or by a reload, whose rules are his. */
+static bool is_asked_for(const struct fg_step *step, const struct fg_rollout_plan *seen)
+{
+	const struct fg_rollout *rollout = step->rollout;
+	const struct fg_rollout_model *record = fg_wanted_model(step->rollout, seen->model);
+	const struct fg_rules_model *rule = fg_rules_find(fg_step_rules(step), seen->model);
+
+	return rollout->trial.active || !rule || rule->policy == FG_RULES_MANUAL ||
+	       rule->policy == FG_RULES_SPECIFIC || !record || record->chosen == seen->version ||
+	       fg_wanted_asked(rollout, seen->model, seen->version) ||
+	       (fg_canary_active(&rollout->canary) && !strcmp(rollout->canary.model, seen->model) &&
+		rollout->canary.version == seen->version) ||
+	       (fg_shadow_active(&rollout->shadow) && !strcmp(rollout->shadow.model, seen->model) &&
+		rollout->shadow.version == seen->version);
+}
+
+/* A policy alone must not bring in a version that takes or gives something else than what clients
+ * send and expect. `text` says what. */
+static bool changes_interface(const struct fg_step *step, uint32_t plan, char text[256])
+{
+	const struct fg_rollout_plan *seen = &step->observed->plans[plan], *present;
+	uint64_t interface = present_interface(step, seen->model, &present);
+	size_t used;
+
+	if (step->config->interface_may_change || !interface || !seen->interface ||
+	    interface == seen->interface || is_asked_for(step, seen))
+		return false;
+	if (present && (present->in_cols != seen->in_cols || present->out_cols != seen->out_cols))
+		used = (size_t)snprintf(text, 256,
+					"takes %u columns and gives %u, live takes %u and gives %u",
+					seen->in_cols, seen->out_cols, present->in_cols,
+					present->out_cols);
+	else
+		used = (size_t)snprintf(text, 256,
+					"its inputs or outputs have other names, shapes or types "
+					"than those of what served");
+	snprintf(text + used, 256 - used,
+		 ": held, because clients are written for that; flipgate promote %s %llu takes it",
+		 seen->model, (unsigned long long)seen->version);
+	return true;
+}
+
 /* A plan that is on its way to FREE is never used again, whoever steps: otherwise a DROP that is
  * already sent could take it from under a new generation. */
 void fg_step_plans(struct fg_step *step)
@@ -267,6 +327,7 @@ void fg_step_plans(struct fg_step *step)
 	const struct fg_rollout_plan *plan;
 	struct fg_wanted wanted;
 	bool listed = false;
+	char text[256];
 	uint32_t i;
 
 	for (i = 0; i < FG_ROLLOUT_MAX_PLANS; i++) {
@@ -280,6 +341,10 @@ void fg_step_plans(struct fg_step *step)
 		if (plan->phase == FG_PLAN_FAILED) {
 			if (!fg_step_feeds(step, i))
 				fg_step_fail_plan(step, i, plan->error, plan->passing);
+			continue;
+		}
+		if (changes_interface(step, i, text)) {
+			fg_step_fail_plan(step, i, text, false);
 			continue;
 		}
 		if (!listed)

@@ -231,9 +231,33 @@ def a_packer_that_was_killed():
         gateway.wait_live(1, model="large", timeout_s=30)
 
 
+def another_interface_waits_for_a_promote():
+    """Whoever sends 64 columns is not cut off by a file that takes 32, but by an operator who says so."""
+    for allowed in (False, True):
+        repository = Repository()
+        repository.publish(1)
+        other = {"model.onnx": mlp.onnx((32, 8, 10), SEED)}
+        with Net() as net, Gateway(net, repository, *(("--allow-interface-change",) if allowed else ())) as gateway:
+            repository.write(2, other)
+            if allowed:
+                gateway.wait_live(2)
+                continue
+            held = wait_for("it to be held", lambda: (row(gateway, 2) or {}).get("state") == "failed" and row(gateway, 2))
+            assert "takes 32 columns and gives 10, live takes 64 and gives 10" in held["error"], held
+            assert answers_as(net, 1) and gateway.live() == {"digits": 1}
+            gateway.process.kill()
+            gateway.process.wait()
+            shutil.rmtree(gateway.pins, ignore_errors=True)
+            with Gateway(net, repository, "--state-dir", gateway.folder) as again:
+                time.sleep(1)
+                assert again.live() == {"digits": 1}, again.log()
+                assert again.verb("promote", "digits", "2")["ok"]
+                assert again.live() == {"digits": 2}
+
+
 if __name__ == "__main__":
     main(half_copies_heal, a_live_file_that_is_replaced_is_told_of,
          a_live_file_that_is_replaced_soon_is_taken, deleted_and_put_back,
          touched_files_are_the_same, late_golden_rows,
          unreadable_files_are_taken_when_they_can_be_read, an_address_that_was_away,
-         a_packer_that_was_killed)
+         a_packer_that_was_killed, another_interface_waits_for_a_promote)

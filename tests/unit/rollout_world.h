@@ -93,6 +93,8 @@ struct world {
 	bool was_live;		 /* a generation was live before */
 	bool blind;		 /* nobody looks at the disk */
 	bool unreadable, away;	 /* no packer can read, no worker can be started: that may pass */
+	uint64_t wider_from; /* versions from this one on take 23 columns, the others 20; 0: all 20
+			      */
 	/* what happened, for tests to look at */
 	uint32_t attachments; /* so far */
 	uint32_t flips, fences, spawns, kills, packs, drops;
@@ -423,6 +425,9 @@ static inline void world_packed(struct world *world, struct fg_rollout_plan *pla
 	enum world_fault fault = world_fault_of(world, plan->fingerprint);
 
 	plan->digest = WORLD_CONTENTS(plan->fingerprint);
+	plan->interface = plan->in_cols =
+		world->wider_from && plan->version >= world->wider_from ? 23 : 20;
+	plan->out_cols = 2;
 	plan->ready_ns = world->now_ns;
 	plan->bytes = world_size_of(world, plan->fingerprint);
 	plan->lacked = plan->memory_bytes && plan->memory_bytes < 4 * plan->bytes;

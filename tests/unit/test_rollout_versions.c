@@ -360,6 +360,71 @@ static void test_one_slow_pack_does_not_block(void **state)
 	assert_int_equal(world_live(world, "a"), 1);
 }
 
+/* Clients send 20 columns. What takes 23 waits for somebody who says so, and is then what counts.
+ */
+static void test_another_interface_is_held(void **state)
+{
+	const struct fg_rollout_failure *failure;
+	uint64_t version;
+
+	(void)state;
+	world->wider_from = 2;
+	world_version(world, "digits", 1, WORLD_GOOD);
+	world_run(world, 300);
+	world_version(world, "digits", 2, WORLD_GOOD);
+	world_run(world, 3000);
+	assert_int_equal(world_live(world, "digits"), 1);
+	failure = fg_wanted_failure(model("digits"), 2, 0);
+	assert_non_null(failure);
+	assert_non_null(strstr(failure->error, "takes 23 columns and gives 2, live takes 20"));
+	assert_non_null(strstr(failure->error, "flipgate promote digits 2"));
+	assert_int_equal(promote("digits", 2), 0);
+	world_run(world, 1000);
+	assert_int_equal(world_live(world, "digits"), 2);
+	world_version(world, "digits", 3, WORLD_GOOD);
+	world_run(world, 1000);
+	assert_int_equal(world_live(world, "digits"), 3);
+	assert_int_equal(roll_back("digits", &version), 0);
+	assert_int_equal(version, 2);
+	world_run(world, 1000);
+	assert_int_equal(world_live(world, "digits"), 2);
+}
+
+static void test_another_interface_may_be_asked_for(void **state)
+{
+	(void)state;
+	world->wider_from = 2;
+	world_version(world, "digits", 1, WORLD_GOOD);
+	world_run(world, 300);
+	world_version(world, "digits", 2, WORLD_GOOD);
+	world_run(world, 1000);
+	assert_int_equal(canary("digits", 2, steps(300, 1000, 5000, 10000)), 0);
+	world_run(world, 5000);
+	assert_int_equal(the_canary()->phase, FG_CANARY_DONE);
+	assert_int_equal(world_live(world, "digits"), 2);
+	world->wider_from = 3;
+	world->config.interface_may_change = true;
+	world_version(world, "digits", 3, WORLD_GOOD);
+	world_run(world, 1000);
+	assert_int_equal(world_live(world, "digits"), 3);
+}
+
+/* A restart is no promote. */
+static void test_another_interface_after_a_restart(void **state)
+{
+	struct fg_rollout_served served = {
+		.count = 1, .list = {{.model = "digits", .version = 1, .interface = 20}}};
+
+	(void)state;
+	world->seen.served = &served;
+	world->wider_from = 2;
+	world_version(world, "digits", 1, WORLD_GOOD);
+	world_version(world, "digits", 2, WORLD_GOOD);
+	world_run(world, 3000);
+	assert_int_equal(world_live(world, "digits"), 1);
+	assert_non_null(fg_wanted_failure(model("digits"), 2, 0));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +445,9 @@ int main(void)
 		STORY(test_newer_replaces_starting),
 		STORY(test_flood_of_versions_goes_live),
 		STORY(test_one_slow_pack_does_not_block),
+		STORY(test_another_interface_is_held),
+		STORY(test_another_interface_may_be_asked_for),
+		STORY(test_another_interface_after_a_restart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,8 +88,10 @@ static void make_flags(struct option flags[FLAG_COUNT + 1])
 {
 	memset(flags, 0, (FLAG_COUNT + 1) * sizeof(flags[0]));
 	for (size_t i = 0; i < FG_CONFIG_OPTIONS; i++)
-		flags[i] =
-			(struct option){fg_config_options[i].name, required_argument, NULL, (int)i};
+		flags[i] = (struct option){fg_config_options[i].name,
+					   fg_config_options[i].value[0] ? required_argument
+									 : optional_argument,
+					   NULL, (int)i};
 	flags[FLAG_CONFIG] = (struct option){"config", required_argument, NULL, FLAG_CONFIG};
 	flags[FLAG_CHECK] = (struct option){"check", no_argument, NULL, FLAG_CHECK};
 	flags[FLAG_UPGRADE] = (struct option){"upgrade", no_argument, NULL, FLAG_UPGRADE};
@@ -146,8 +148,8 @@ static int read_flags(struct fg_config *config, int argc, char **argv, bool firs
 			return 1;
 		if (!first && flag < FLAG_CONFIG) {
 			forget_list(config, &fg_config_options[flag], &seen[flag]);
-			code = fg_config_apply(config, &fg_config_options[flag], optarg, "--",
-					       error);
+			code = fg_config_apply(config, &fg_config_options[flag],
+					       optarg ? optarg : "yes", "--", error);
 		}
 	}
 	if (!code && optind < argc)

@@ -65,7 +65,8 @@ struct fg_config {
 	bool verbose;
 	bool check_only; /* --check: validate the configuration and exit */
 	bool upgrade;	 /* --upgrade: become control of the one that runs, see takeover.h */
-	bool replace;	 /* --replace: serve instead of the one that runs, see predecessor.h */
+	bool interface_may_change; /* --allow-interface-change */
+	bool replace; /* --replace: serve instead of the one that runs, see predecessor.h */
 };
 
 /*

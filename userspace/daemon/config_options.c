@@ -323,6 +323,15 @@ static int set_policy(struct fg_config *config, const char *value, struct fg_err
 	return set_choice(&config->policy, value, policies, "latest or manual", error);
 }
 
+static int set_interface_may_change(struct fg_config *config, const char *value,
+				    struct fg_error *error)
+{
+	config->interface_may_change = !strcmp(value, "yes") || !strcmp(value, "true");
+	return config->interface_may_change || !strcmp(value, "no") || !strcmp(value, "false")
+		       ? 0
+		       : bad(error, value, "yes or no");
+}
+
 const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	{"interface", set_interface, false, "DEV", "network interface to attach XDP to"},
 	{"listen", set_listen, true, "ADDR:PORT", "UDP address to serve, up to 8 times"},
@@ -334,6 +343,8 @@ const struct fg_config_option fg_config_options[FG_CONFIG_OPTIONS] = {
 	 "YAML, or TensorFlow Serving's models.config: which models, versions, labels"},
 	{"policy", set_policy, false, "WHEN",
 	 "latest (default): serve new versions at once; manual"},
+	{"allow-interface-change", set_interface_may_change, false, "",
+	 "policies may bring in other inputs or outputs than the live version's"},
 	{"cpus", set_cpus, false, "LIST", "one worker on each CPU (default: all but the first)"},
 	{"poll", set_poll, false, "HOW", "busy, adaptive (default) or sleep"},
 	{"spin-us", set_spin_us, false, "US", "adaptive: spin this long before sleeping (50)"},

@@ -10,14 +10,14 @@
 
 #include "userspace/daemon/config.h"
 
-#define FG_CONFIG_OPTIONS 29
+#define FG_CONFIG_OPTIONS 30
 
 struct fg_config_option {
 	const char *name; /* of the flag, without "--", and of the file's key */
 	/* Reads `value` into *config; -errno with *error saying what was wanted. */
 	int (*set)(struct fg_config *config, const char *value, struct fg_error *error);
 	bool list;	   /* may be given more than once; in the file: a sequence */
-	const char *value; /* for help */
+	const char *value; /* for help; "": the flag may stand alone, and means yes */
 	const char *help;
 };
 

@@ -244,6 +244,7 @@ static void fill(struct fg_control *control, const struct fg_control_setup *setu
 	fg_scout_open(&control->scout, setup->config, epoll, EVENT_SCOUT);
 	recall(control);
 	control->pace.settle_ms = setup->config->settle_ms;
+	control->pace.interface_may_change = setup->config->interface_may_change;
 	fg_audit_open(&control->audit, setup->audit, &setup->state->control.audit_lost);
 }
 

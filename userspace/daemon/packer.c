@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "models/plan_format.h"
+#include "models/plan_interface.h"
 #include "userspace/daemon/child.h"
 #include "userspace/daemon/memory.h"
 #include "userspace/shared/clock.h"
@@ -265,15 +266,28 @@ static bool is_passing(int status)
 	}
 }
 
-/* 0: there is no header, and no worker will take the plan. */
-static uint64_t read_digest(int memfd)
+/* Numbers of fixed places, for status and to compare: workers check the plan before they believe
+ * it. All 0 where there is no plan, which no worker will take. */
+static void read_facts(int memfd, struct fg_state_plan *record)
 {
-	uint64_t digest = 0;
+	struct fg_plan_port ports[FG_PLAN_MAX_PORTS];
+	struct fg_plan_header header = {0};
+	uint32_t count;
 
-	if (pread(memfd, &digest, sizeof(digest), offsetof(struct fg_plan_header, digest)) !=
-	    (ssize_t)sizeof(digest))
-		return 0;
-	return digest;
+	record->digest = record->interface = record->in_cols = record->out_cols = 0;
+	if (pread(memfd, &header, sizeof(header), 0) != (ssize_t)sizeof(header))
+		return;
+	record->digest = header.digest;
+	record->in_cols = header.in_cols;
+	record->out_cols = header.out_cols;
+	if (header.input_count > FG_PLAN_MAX_PORTS || header.output_count > FG_PLAN_MAX_PORTS)
+		return;
+	count = header.input_count + header.output_count;
+	if (count <= FG_PLAN_MAX_PORTS &&
+	    pread(memfd, ports, count * sizeof(ports[0]), sizeof(header)) ==
+		    (ssize_t)(count * sizeof(ports[0])))
+		record->interface =
+			fg_plan_interface(ports, header.input_count, header.output_count);
 }
 
 static void finish(struct fg_packer *packer, uint32_t plan, int status)
@@ -300,7 +314,7 @@ static void finish(struct fg_packer *packer, uint32_t plan, int status)
 	packer->jobs[plan].errors = -1;
 	packer->jobs[plan].pid = 0;
 	record->bytes = info.st_size;
-	record->digest = read_digest(memfd);
+	read_facts(memfd, record);
 	record->ready_ns = fg_clock_ns();
 	record->pack_ns = record->ready_ns - packer->jobs[plan].started_ns;
 	atomic_store_explicit(&record->phase, FG_PLAN_READY, memory_order_release);

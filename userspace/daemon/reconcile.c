@@ -115,6 +115,9 @@ static void observe_plan(struct fg_control *control, uint32_t plan)
 	seen->lacked = state->lacked;
 	seen->passing = state->passing;
 	seen->digest = state->digest;
+	seen->interface = seen->phase == FG_PLAN_READY ? state->interface : 0;
+	seen->in_cols = state->in_cols;
+	seen->out_cols = state->out_cols;
 	seen->ready_ns = state->ready_ns;
 	seen->error = state->error;
 	/* Were the files, when it had read them, still those that it was to read? */

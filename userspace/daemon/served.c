@@ -35,9 +35,11 @@ static void parse(struct fg_served *served, char *text)
 	while ((line = strsep(&rest, "\n"))) {
 		struct fg_rollout_served_model model = {0};
 		char state[8] = "";
-		int fields = sscanf(line, "%63s %" SCNu64 " %" SCNu64 " %" SCNu64 " %7s %" SCNx64,
-				    model.model, &model.version, &model.chosen, &model.seen, state,
-				    &model.digest);
+		int fields =
+			sscanf(line,
+			       "%63s %" SCNu64 " %" SCNu64 " %" SCNu64 " %7s %" SCNx64 " %" SCNx64,
+			       model.model, &model.version, &model.chosen, &model.seen, state,
+			       &model.digest, &model.interface);
 
 		if (fields == 3) /* a choice needs both */
 			model.chosen = 0;
@@ -94,10 +96,11 @@ static int write_list(const struct fg_served *served)
 		return -errno;
 	fprintf(file, "# pid %" PRId32 "\n", served->keeper);
 	for (i = 0; i < list->count; i++)
-		fprintf(file, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %s %016" PRIx64 "\n",
+		fprintf(file,
+			"%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %s %016" PRIx64 " %016" PRIx64 "\n",
 			list->list[i].model, list->list[i].version, list->list[i].chosen,
 			list->list[i].seen, list->list[i].away ? "away" : "live",
-			list->list[i].digest);
+			list->list[i].digest, list->list[i].interface);
 	if (ferror(file))
 		code = -EIO;
 	if (fclose(file) && !code)
@@ -108,13 +111,16 @@ static int write_list(const struct fg_served *served)
 }
 
 /* A canary that is under way ends with this gateway: then what served before it is the choice. */
-static struct fg_rollout_served_model
-describe(const struct fg_rollout *rollout, const struct fg_rollout_entry *entry, uint64_t digest)
+static struct fg_rollout_served_model describe(const struct fg_rollout *rollout,
+					       const struct fg_rollout_entry *entry,
+					       const struct fg_rollout_plan *plan)
 {
 	const struct fg_rollout_model *record =
 		fg_wanted_model((struct fg_rollout *)rollout, entry->model);
 	const struct fg_canary *canary = &rollout->canary;
-	struct fg_rollout_served_model model = {.version = entry->version, .digest = digest};
+	struct fg_rollout_served_model model = {.version = entry->version,
+						.digest = plan->digest,
+						.interface = plan->interface};
 
 	memcpy(model.model, entry->model, sizeof(model.model));
 	if (record && record->chosen) {
@@ -158,7 +164,7 @@ void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout,
 	for (i = 0; live && i < live->entry_count; i++) {
 		if (!live->entries[i].is_default)
 			continue;
-		model = describe(rollout, &live->entries[i], plans[live->entries[i].plan].digest);
+		model = describe(rollout, &live->entries[i], &plans[live->entries[i].plan]);
 		compare(served, &model);
 		add(&list, &model);
 	}

@@ -6,9 +6,10 @@
  * A text file NAME.served in the state directory, replaced whole when another set serves or another
  * choice is made: "# pid PID" of the keeper whose word it is, then one line each
  *
- *   MODEL VERSION CHOSEN SEEN live|away DIGEST
+ *   MODEL VERSION CHOSEN SEEN live|away DIGEST INTERFACE
  *
- * CHOSEN and SEEN 0: nothing was chosen; away: it does not serve any more; DIGEST of its plan, hex.
+ * CHOSEN and SEEN 0: nothing was chosen; away: it does not serve any more; DIGEST of its plan and
+ * INTERFACE of that (models/plan_interface.h), hex.
  * Without it, or when it is not to be trusted (not a plain file of this user that nobody else may
  * write), a start knows nothing and goes on, and a gateway that is to replace another one does not.
  */

@@ -85,7 +85,9 @@ struct fg_state_plan {
 	uint64_t memory_bytes;	    /* that its packer may use; 0: any */
 	uint32_t lacked;	    /* FAILED: 1: that was too little */
 	uint32_t passing;	    /* FAILED: 1: what stood in the way may pass */
-	uint64_t digest;	    /* READY: of the plan, as its header says it */
+	uint64_t digest;	    /* READY: of the plan, as its header says it ... */
+	uint64_t interface;	    /* ... and fg_plan_interface of its ports; 0: unknown */
+	uint32_t in_cols, out_cols; /* READY */
 	uint64_t ready_ns;	    /* READY, FAILED: when the packer had ended */
 	uint64_t bytes;		    /* of the sealed plan */
 	uint64_t pack_ns;	    /* wall time of the packer */
