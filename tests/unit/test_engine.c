@@ -199,6 +199,31 @@ static void refuses_wrong_shapes(void **state)
 	expect_refusal(none, FG_STATUS_BAD_SHAPE, "shape (0, 4) has no elements");
 }
 
+/* A text costs as much as the rest of a refusal: the first thousand of a second have one. */
+static void a_flood_of_refusals_gets_no_reasons(void **state)
+{
+	const char *name = "bad_shape";
+	uint32_t explained = 0;
+
+	(void)state;
+	for (; explained < 20 * FG_ENGINE_TEXTS_PER_S; explained++) {
+		struct fg_message message = request("risk", 0, 1, 5, 0, 0);
+		bool short_text;
+
+		serve(&message, 1);
+		short_text =
+			header_of(&message)->payload_bytes == strlen(name) &&
+			!memcmp(message.bytes + sizeof(struct fg_wire_header), name, strlen(name));
+		free(message.bytes);
+		if (short_text)
+			break;
+	}
+	assert_in_range(explained, FG_ENGINE_TEXTS_PER_S, 20 * FG_ENGINE_TEXTS_PER_S - 1);
+	engine.texts_ns -= 1000000000ull;
+	expect_refusal(request("risk", 0, 1, 5, 0, 0), FG_STATUS_BAD_SHAPE,
+		       "got 5 columns, the model takes 4");
+}
+
 static void refuses_what_does_not_add_up(void **state)
 {
 	struct fg_message dtype = request("risk", 0, 1, 4, 0, 0);
@@ -605,6 +630,7 @@ int main(void)
 		TEST(passes_nan_and_infinity_through),
 		TEST(refuses_unknown_models_and_versions),
 		TEST(refuses_wrong_shapes),
+		TEST(a_flood_of_refusals_gets_no_reasons),
 		TEST(refuses_what_does_not_add_up),
 		TEST(asks_for_padding_where_the_reply_is_longer),
 		TEST(cuts_texts_to_the_room_there_is),

@@ -199,23 +199,40 @@ static void finish(struct fg_engine *engine, const struct fg_engine_pending *pen
  */
 _Static_assert(FG_ENGINE_TEXT_BYTES <= FG_WIRE_AMPLIFICATION, "errors need no padding");
 
+/* Formatting a text costs as much as refusing does. Who reads texts sees the first ones. */
+static bool may_explain(struct fg_engine *engine)
+{
+	if (engine->now_ns - engine->texts_ns >= 1000000000ull) {
+		engine->texts_ns = engine->now_ns;
+		engine->texts_left = FG_ENGINE_TEXTS_PER_S;
+	}
+	if (!engine->texts_left)
+		return false;
+	engine->texts_left--;
+	return true;
+}
+
 __attribute__((format(printf, 4, 5))) static void refuse(struct fg_engine *engine,
 							 const struct fg_engine_pending *pending,
 							 uint8_t status, const char *format, ...)
 {
 	struct fg_message *message = pending->message;
 	uint32_t room = message->capacity - (uint32_t)sizeof(struct fg_wire_header);
+	const char *words = fg_status_name(status);
 	char text[FG_ENGINE_TEXT_BYTES + 1];
 	uint32_t length;
 	va_list args;
 
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	length = (uint32_t)strlen(text);
+	if (may_explain(engine)) {
+		va_start(args, format);
+		vsnprintf(text, sizeof(text), format, args);
+		va_end(args);
+		words = text;
+	}
+	length = (uint32_t)strlen(words);
 	if (length > room)
 		length = room;
-	memcpy(message->bytes + sizeof(struct fg_wire_header), text, length);
+	memcpy(message->bytes + sizeof(struct fg_wire_header), words, length);
 	finish(engine, pending,
 	       (struct fg_wire_header){
 		       .status = status,

@@ -26,7 +26,8 @@
 #include "userspace/worker/watch.h"
 
 #define FG_ENGINE_MAX_MESSAGES FG_BATCH_MAX_REQUESTS
-#define FG_ENGINE_TEXT_BYTES   64 /* of an error reply, at most */
+#define FG_ENGINE_TEXT_BYTES   64   /* of an error reply, at most */
+#define FG_ENGINE_TEXTS_PER_S  1000 /* of refusals that say why; others say their status alone */
 
 /* What one batch may need of inputs, outputs and scratch: wide models get smaller batches (but
  * always one row), so that a worker's own memory stays below 16 MiB. */
@@ -119,7 +120,9 @@ struct fg_engine {
 
 	/* Of the messages being served: */
 	uint32_t pending_count, next_batch;
-	uint64_t now_ns; /* as last looked at */
+	uint64_t now_ns;     /* as last looked at */
+	uint64_t texts_ns;   /* when the present second of refusals began ... */
+	uint32_t texts_left; /* ... and how many of them may still be explained */
 	struct fg_engine_pending pending[FG_ENGINE_MAX_MESSAGES];
 	struct fg_batch_request requests[FG_ENGINE_MAX_MESSAGES]; /* [pending] */
 	struct fg_batch_schedule schedule;
