@@ -261,8 +261,8 @@ void fg_step_fail_plan(struct fg_step *step, uint32_t plan, const char *error, b
 	step->rollout->dropping |= 1ull << plan;
 }
 
-/* What clients of the model are written for: of what is live, else of what was before this start.
- * 0: nobody knows. *columns: its plan; NULL: it is not there. */
+/* What clients of the model are written for: of what is live, else of what was before this start,
+ * as long as that can serve again. 0: nobody knows. *plan: of what is live; NULL: nothing is. */
 static uint64_t present_interface(const struct fg_step *step, const char *model,
 				  const struct fg_rollout_plan **plan)
 {
@@ -272,10 +272,15 @@ static uint64_t present_interface(const struct fg_step *step, const char *model,
 	const struct fg_rollout_served_model *before =
 		fg_rollout_served(step->observed->served, model);
 
+	const struct fg_rollout_model *record = fg_wanted_model(step->rollout, model);
+
 	*plan = entry ? &step->observed->plans[entry->plan] : NULL;
 	if (entry)
 		return (*plan)->interface;
-	return before && !before->away ? before->interface : 0;
+	if (!before || !record || fg_wanted_failure(record, before->version, 0) ||
+	    !fg_store_version(step->observed->store, model, before->version))
+		return 0;
+	return before->interface;
 }
 
 /* Somebody asked for this version: by name, or by a reload, whose rules are his. */

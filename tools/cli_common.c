@@ -9,6 +9,14 @@
 #include <time.h>
 #include <unistd.h>
 
+static char program[32] = "flipgate";
+
+char *fg_cli_begin(const struct fg_cli_verb *verb)
+{
+	snprintf(program, sizeof(program), "flipgate: %s", verb->name);
+	return program;
+}
+
 unsigned int fg_cli_width(FILE *out)
 {
 	struct winsize size;
@@ -61,8 +69,8 @@ int fg_cli_fail(enum fg_cli_exit code, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fputs("flipgate: ", stderr);
-	fg_cli_wrap(stderr, sizeof("flipgate: ") - 1, 4,
+	fprintf(stderr, "%s: ", program);
+	fg_cli_wrap(stderr, (unsigned int)strlen(program) + 2, 4,
 		    fg_cli_printable(printable, sizeof(printable), text));
 	fputc('\n', stderr);
 	return code;
@@ -90,7 +98,7 @@ int fg_cli_usage(const struct fg_cli_verb *verb, const char *format, ...)
 {
 	va_list args;
 
-	fprintf(stderr, "flipgate %s: ", verb->name);
+	fprintf(stderr, "flipgate: %s: ", verb->name);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);

@@ -43,7 +43,12 @@ unsigned int fg_cli_width(FILE *out);
  * in column `indent`. */
 void fg_cli_wrap(FILE *out, unsigned int column, unsigned int indent, const char *text);
 
-/* Prints "flipgate: ..." on stderr, wrapped, control characters as '?', and returns `code`. */
+/* Messages are of this verb from now on. Returns what getopt shall call the program: "flipgate:
+ * VERB". */
+char *fg_cli_begin(const struct fg_cli_verb *verb);
+
+/* Prints "flipgate: VERB: ..." on stderr, wrapped, control characters as '?', and returns `code`.
+ */
 __attribute__((format(printf, 2, 3))) int fg_cli_fail(enum fg_cli_exit code, const char *format,
 						      ...);
 

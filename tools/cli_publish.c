@@ -408,7 +408,7 @@ static int finish(const struct command *command)
 				       command->wait_ms, &stop, &outcome, &error);
 	else if (!command->repository &&
 		 fg_publish_seen(command->list, command->count, command->socket, &stop, &error))
-		fprintf(stderr, "flipgate: publish: %s\n", error.text);
+		fg_cli_fail(FG_CLI_OK, "%s", error.text);
 	if (command->output.json) {
 		reply = describe(command);
 		json_object_set_new(reply, "ok", json_boolean(!code));

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tools/cli_common.h"
+#include "userspace/shared/nearest.h"
 
 static const struct fg_cli_verb *const verbs[] = {
 	&fg_cli_infer,	 &fg_cli_load,	 &fg_cli_inspect, &fg_cli_verify,
@@ -37,39 +38,12 @@ static void print_help(FILE *out)
 	      out);
 }
 
-/* How many letters have to be put in, left out or changed to make one of the other (Levenshtein).
- * Up to 15 letters of each count. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t long_a = strnlen(a, 15), long_b = strnlen(b, 15), row[16];
-
-	for (size_t k = 0; k <= long_b; k++)
-		row[k] = k;
-	for (size_t i = 1; i <= long_a; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
-		for (size_t k = 1; k <= long_b; k++) {
-			size_t changed = diagonal + (a[i - 1] != b[k - 1]);
-
-			diagonal = row[k];
-			row[k] = row[k] < row[k - 1] ? row[k] + 1 : row[k - 1] + 1;
-			row[k] = row[k] < changed ? row[k] : changed;
-		}
-	}
-	return row[long_b];
-}
-
 static int refuse(const char *name)
 {
 	const char *best = NULL;
-	size_t least = 3;
 
 	for (size_t i = 0; i < VERBS; i++)
-		if (distance(name, verbs[i]->name) < least) {
-			least = distance(name, verbs[i]->name);
-			best = verbs[i]->name;
-		}
+		best = fg_nearest(name, verbs[i]->name, best);
 	if (best)
 		return fg_cli_fail(FG_CLI_USAGE, "no verb '%s': did you mean '%s'?", name, best);
 	return fg_cli_fail(FG_CLI_USAGE, "no verb '%s'; flipgate --help lists them", name);
@@ -86,13 +60,16 @@ int main(int argc, char **argv)
 		print_help(stdout);
 		return FG_CLI_OK;
 	}
-	if (strcmp(argv[1], "--version") == 0) {
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
 		puts("flipgate " FG_VERSION);
 		return FG_CLI_OK;
 	}
 	for (size_t i = 0; i < VERBS; i++) {
 		if (strcmp(argv[1], verbs[i]->name) == 0) {
-			int code = verbs[i]->run(verbs[i], argc - 1, argv + 1);
+			int code;
+
+			argv[1] = fg_cli_begin(verbs[i]);
+			code = verbs[i]->run(verbs[i], argc - 1, argv + 1);
 
 			if (fflush(stdout) || ferror(stdout))
 				return fg_cli_fail(FG_CLI_BAD_DATA, "cannot write the output");

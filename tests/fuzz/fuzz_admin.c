@@ -13,8 +13,7 @@ static void check_request(const struct fg_admin_request *request)
 {
 	const char *why;
 
-	if (request->verb >= FG_ADMIN_VERBS ||
-	    !memchr(request->model, 0, sizeof(request->model)) ||
+	if (request->verb >= FG_ADMIN_VERBS || !memchr(request->model, 0, sizeof(request->model)) ||
 	    !memchr(request->path, 0, sizeof(request->path)) ||
 	    !memchr(request->why, 0, sizeof(request->why)) || request->version > INT64_MAX ||
 	    request->share > FG_CANARY_WHOLE || request->limit > FG_AUDIT_MAX_LINES)

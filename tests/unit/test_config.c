@@ -183,7 +183,9 @@ static void bad_flags_are_named(void **state)
 		{"--models-config", "/nowhere.yaml", "No such file"},
 		{"--socket-group", "no-such-group", "does not exist"},
 		{"--audit-log", "audit.log", "absolute path"},
-		{"--nonsense", "1", "no such flag"},
+		{"--nonsense", "1", "no such flag (see"},
+		{"--listn", "1", "did you mean --listen?"},
+		{"--drain-dedline", "1", "did you mean --drain-deadline?"},
 	};
 
 	(void)state;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "models/row_time.h"
 #include "userspace/daemon/config_options.h"
+#include "userspace/shared/nearest.h"
 
 static void print_flag(const char *name, const char *value, const char *help)
 {
@@ -115,6 +116,19 @@ static void forget_list(struct fg_config *config, const struct fg_config_option 
 		config->acl_count = 0;
 }
 
+static int refuse_flag(const struct option *flags, const char *given, bool unknown,
+		       struct fg_error *error)
+{
+	const char *best = NULL;
+
+	for (; unknown && flags->name; flags++)
+		if (!strncmp(given, "--", 2))
+			best = fg_nearest(given + 2, flags->name, best);
+	return fg_error_set(error, -EINVAL, "%s: %s%s%s%s (see --help)", given,
+			    unknown ? "no such flag" : "needs a value",
+			    best ? ": did you mean --" : "", best ? best : "", best ? "?" : "");
+}
+
 /* One pass over the flags: the first only looks for --config and the flags without a value. */
 static int read_flags(struct fg_config *config, int argc, char **argv, bool first,
 		      struct fg_error *error)
@@ -128,8 +142,7 @@ static int read_flags(struct fg_config *config, int argc, char **argv, bool firs
 	optind = 1;
 	while (!code && (flag = getopt_long(argc, argv, ":", flags, NULL)) >= 0) {
 		if (flag == '?' || flag == ':')
-			return fg_error_set(error, -EINVAL, "%s: %s (see --help)", argv[optind - 1],
-					    flag == '?' ? "no such flag" : "needs a value");
+			return refuse_flag(flags, argv[optind - 1], flag == '?', error);
 		if (first && flag == FLAG_CONFIG)
 			code = fg_config_load_file(config, optarg, error);
 		else if (first && flag == FLAG_HELP)

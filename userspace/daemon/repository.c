@@ -206,39 +206,47 @@ static bool is_named(const struct fg_rules_model *rules, uint64_t version)
 	return false;
 }
 
-/* Makes room for `version` where there is none. The newest stay, and those that the rules name,
- * which are far fewer than there is room for. False: `version` itself is the one to go. */
-static bool make_room(struct look *look, struct fg_store_model *model, const char *base,
-		      uint64_t version)
+/* Who goes where there is no room: the oldest that the rules do not name. They name far fewer than
+ * there is room for. */
+static uint32_t oldest(const struct look *look, const struct fg_store_model *model)
 {
 	const struct fg_rules_model *rules = fg_rules_find(look->rules, model->name);
-	const struct fg_remarks_on its = on(look, model->name, 0);
 	uint32_t at = 0;
 
+	while (at + 1 < model->count && is_named(rules, model->versions[at].version))
+		at++;
+	return at;
+}
+
+/* There is no room, and the version itself would be the one to go: so it is not even looked at,
+ * however many such there are. */
+static bool is_outdone(struct look *look, const struct fg_store_model *model, const char *base,
+		       uint64_t version)
+{
+	const struct fg_remarks_on its = on(look, model->name, 0);
+
 	if (model->count < FG_STORE_MAX_VERSIONS)
-		return true;
+		return false;
 	fg_remarks_say(&its, base,
 		       "more versions than are looked at: only the newest %d, and those that the "
 		       "configuration names, count: remove old ones",
 		       FG_STORE_MAX_VERSIONS);
-	while (at + 1 < model->count && is_named(rules, model->versions[at].version))
-		at++;
-	if (version < model->versions[at].version && !is_named(rules, version))
-		return false;
-	model->count--;
-	memmove(&model->versions[at], &model->versions[at + 1],
-		(model->count - at) * sizeof(model->versions[0]));
-	return true;
+	return version < model->versions[oldest(look, model)].version &&
+	       !is_named(fg_rules_find(look->rules, model->name), version);
 }
 
-/* Inserts by version. */
-static void insert(struct look *look, struct fg_store_model *model, const char *base,
+/* Inserts by version, in the place of the oldest where there is no room. */
+static void insert(const struct look *look, struct fg_store_model *model,
 		   const struct fg_store_version *version)
 {
-	uint32_t at = 0;
+	uint32_t at = oldest(look, model);
 
-	if (!make_room(look, model, base, version->version))
-		return;
+	if (model->count == FG_STORE_MAX_VERSIONS) {
+		model->count--;
+		memmove(&model->versions[at], &model->versions[at + 1],
+			(model->count - at) * sizeof(*version));
+	}
+	at = 0;
 	while (at < model->count && model->versions[at].version < version->version)
 		at++;
 	memmove(&model->versions[at + 1], &model->versions[at],
@@ -274,6 +282,8 @@ static void look_at_version(struct look *look, struct fg_store_model *model, con
 				       "remove one of them");
 			return;
 		}
+	if (is_outdone(look, model, base, version.version))
+		return;
 	/* Without a model file it is not a version (yet). */
 	if (!fg_fingerprint_read(&print, path, watch, look) || !print.model) {
 		fg_remarks_no_version(&its, path);
@@ -282,7 +292,19 @@ static void look_at_version(struct look *look, struct fg_store_model *model, con
 	version.fingerprint = print.sum;
 	memcpy(version.directory, name, strlen(name) + 1);
 	compare(look, model->name, &version, print.changed_ns);
-	insert(look, model, base, &version);
+	insert(look, model, &version);
+}
+
+/* The newest first, so that those which do not count cost no look. By name, so that of two
+ * directories with one number it is always the same one. */
+static int newest_first(const struct dirent **a, const struct dirent **b)
+{
+	uint64_t one = fg_repository_parse_version((*a)->d_name);
+	uint64_t other = fg_repository_parse_version((*b)->d_name);
+
+	if (one != other)
+		return one < other ? 1 : -1;
+	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 static int is_visible(const struct dirent *entry)
@@ -315,8 +337,7 @@ static void look_at_model(struct look *look, struct fg_store_model *model)
 		return;
 	}
 	watch(look, path);
-	/* By name, so that of two directories with one number it is always the same one. */
-	count = scandir(path, &entries, is_visible, alphasort);
+	count = scandir(path, &entries, is_visible, newest_first);
 	if (count < 0) {
 		if (own_rules(look->rules, model->name))
 			note_trouble(look, model->name, -errno);
