@@ -694,9 +694,8 @@ static void look_at_living(struct keeper *keeper)
 	if (!keeper->late_ns || now_ns < keeper->late_ns)
 		return;
 	fg_log(FG_LOG_WARN,
-	       "replace.late pid=%d reason=\"it was told to stop, and does not end\" next=\"kill "
-	       "it: "
-	       "until then this one serves without its interface\"",
+	       "replace.late pid=%d reason=\"was told to stop, does not end, has the interface\" "
+	       "next=\"kill it\"",
 	       keeper->predecessor.pid);
 	keeper->late_ns = 0;
 }
