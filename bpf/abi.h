@@ -95,7 +95,7 @@ struct fg_table {
  *
  * The print tells the flow that began on this generation from one in 256 others that meet its
  * bucket, by the highest bits of the hash, which choose neither bucket nor position. Who began
- * after a flip is not kept by a bucket that others keep warm.
+ * after a flip is not kept by a bucket that others keep warm, and does not take it from them.
  */
 union fg_bucket {
 	struct {

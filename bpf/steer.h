@@ -9,10 +9,11 @@
  *              compare-and-swap; who loses the race follows the winner.
  *
  * Nothing is inserted or evicted, so memory is fixed and a flood of new flows can push nobody out.
- * Flows that share a bucket move together; while the slot drains, those that did not claim the
- * bucket keep it for flow_idle, and then take the next table's slot, with the bucket. So whoever
- * keeps buckets warm keeps nobody else from a new version for longer. A TCP connection takes step 3
- * alone: the stack itself keeps it where it is.
+ * Flows that share a bucket stay together, but for this: a slot that has drained for flow_idle
+ * keeps only the flow that claimed the bucket, and others that meet it get what the live table
+ * says, without the bucket. So whoever keeps buckets warm keeps nobody else from a new version for
+ * longer, and moves nobody. A TCP connection takes step 3 alone: the stack itself keeps it where it
+ * is.
  */
 #ifndef FG_BPF_STEER_H
 #define FG_BPF_STEER_H
@@ -139,18 +140,28 @@ static __always_inline __u8 fg_print_of(__u64 hash)
 	return hash >> 56;
 }
 
-/* Does the bucket's slot still belong to the generation that it was claimed on, and keep this flow?
- */
-static __always_inline bool fg_is_kept(union fg_bucket bucket, __u64 hash, __u32 now)
+/* What a bucket that is not idle is to a flow that meets it. */
+enum fg_bucket_use {
+	FG_BUCKET_FREE,	   /* its slot is another generation's by now, or keeps no flows */
+	FG_BUCKET_KEEPS,   /* the flow stays at its slot */
+	FG_BUCKET_FOREIGN, /* its slot drains, for another flow */
+};
+
+static __always_inline enum fg_bucket_use fg_bucket_use(union fg_bucket bucket, __u64 hash,
+							__u32 now)
 {
 	union fg_slot slot = fg_read_slot(bucket.slot);
 
 	if (slot.generation != bucket.generation)
-		return false;
-	return slot.state == FG_SLOT_SERVING ||
-	       (slot.state == FG_SLOT_DRAINING &&
-		(bucket.print == fg_print_of(hash) ||
-		 !fg_flow_is_idle(slot.since, now, fg_config.idle_ticks)));
+		return FG_BUCKET_FREE;
+	if (slot.state == FG_SLOT_SERVING)
+		return FG_BUCKET_KEEPS;
+	if (slot.state != FG_SLOT_DRAINING)
+		return FG_BUCKET_FREE;
+	return bucket.print == fg_print_of(hash) ||
+			       !fg_flow_is_idle(slot.since, now, fg_config.idle_ticks)
+		       ? FG_BUCKET_KEEPS
+		       : FG_BUCKET_FOREIGN;
 }
 
 /*
@@ -189,17 +200,21 @@ static __always_inline bool fg_find_slot(__u32 service, __u32 hash, union fg_buc
 	return false;
 }
 
-/* Step 3. `seen` is the bucket's word as step 2 read it. */
-static __always_inline __u32 fg_claim(union fg_bucket *bucket, union fg_bucket seen, __u32 service,
-				      __u64 hash, __u32 now)
+/* Step 3. `seen` is the bucket's word as step 2 read it, and `use` what that is to the flow. Where
+ * no worker serves, one that drains is better than none. */
+static __always_inline __u32 fg_claim(union fg_bucket *bucket, union fg_bucket seen,
+				      enum fg_bucket_use use, __u32 service, __u64 hash, __u32 now)
 {
 	union fg_bucket mine = {.print = fg_print_of(hash), .seen = now}, winner;
 
 	if (!fg_find_slot(service, hash, &mine))
-		return FG_SLOT_NONE;
+		return use == FG_BUCKET_FOREIGN ? seen.slot : FG_SLOT_NONE;
+	if (use == FG_BUCKET_FOREIGN)
+		return mine.slot;
 	winner.word = __sync_val_compare_and_swap(&bucket->word, seen.word, mine.word);
 	if (winner.word != seen.word)
-		return fg_is_kept(winner, hash, now) ? winner.slot : mine.slot;
+		return fg_bucket_use(winner, hash, now) == FG_BUCKET_KEEPS ? winner.slot
+									   : mine.slot;
 	if (!seen.generation || fg_flow_is_idle(seen.seen, now, fg_config.idle_ticks))
 		fg_count(FG_COUNTER_FLOW_NEW);
 	else
@@ -212,13 +227,16 @@ static __always_inline __u32 fg_pick(__u32 service, __u64 hash)
 {
 	__u32 index = (hash >> 32) & fg_config.buckets_mask, now;
 	union fg_bucket *bucket = bpf_map_lookup_elem(&buckets, &index), seen;
+	enum fg_bucket_use use = FG_BUCKET_FREE;
 
 	if (!bucket)
 		return FG_SLOT_NONE;
 	seen.word = FG_READ_WORD(bucket->word);
 	now = fg_now();
-	if (fg_flow_is_idle(seen.seen, now, fg_config.idle_ticks) || !fg_is_kept(seen, hash, now))
-		return fg_claim(bucket, seen, service, hash, now);
+	if (!fg_flow_is_idle(seen.seen, now, fg_config.idle_ticks))
+		use = fg_bucket_use(seen, hash, now);
+	if (use != FG_BUCKET_KEEPS)
+		return fg_claim(bucket, seen, use, service, hash, now);
 	/* Hot buckets are written eight times per flow_idle, not per packet: their cache line stays
 	 * shared between CPUs. A plain store may undo another CPU's claim only where that CPU found
 	 * the slot no longer kept (then the next request moves the flow again) or the flow idle. */

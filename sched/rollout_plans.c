@@ -288,8 +288,13 @@ static bool is_asked_for(const struct fg_step *step, const struct fg_rollout_pla
 {
 	const struct fg_rollout *rollout = step->rollout;
 	const struct fg_rollout_model *record = fg_wanted_model(step->rollout, seen->model);
-	const struct fg_rules_model *rule = fg_rules_find(fg_step_rules(step), seen->model);
+	const struct fg_rules *rules = fg_step_rules(step);
+	const struct fg_rules_model *rule = fg_rules_find(rules, seen->model);
 
+	/* Beside the default serves who is asked for by number or label. */
+	if (record &&
+	    fg_wanted_version(rollout, step->observed->store, rules, record) != seen->version)
+		return true;
 	return rollout->trial.active || !rule || rule->policy == FG_RULES_MANUAL ||
 	       rule->policy == FG_RULES_SPECIFIC || !record || record->chosen == seen->version ||
 	       fg_wanted_asked(rollout, seen->model, seen->version) ||

@@ -112,7 +112,7 @@ static __always_inline __u32 pick_lru(const struct fg_datagram *datagram, __u32 
 	if (flow) {
 		word.word = FG_READ_WORD(flow->word);
 		if (!fg_flow_is_idle(word.seen, now, fg_config.idle_ticks) &&
-		    fg_is_kept(word, hash, now)) {
+		    fg_bucket_use(word, hash, now) == FG_BUCKET_KEEPS) {
 			if (fg_flow_is_idle(word.seen, now, fg_config.idle_ticks / 8))
 				flow->seen = now;
 			return word.slot;

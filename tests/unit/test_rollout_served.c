@@ -200,6 +200,29 @@ static void test_never_what_is_gone(void **state)
 }
 
 /* An older version than before, because somebody wants it so. */
+/* The choice is gone from disk, or cannot be packed any more: then what was rolled back from would
+ * serve. */
+static void test_never_what_was_rolled_back_from(void **state)
+{
+	(void)state;
+	choose_before("digits", 1, 2);
+	choose_before("fraud", 1, 2);
+	world_version(world, "digits", 2, WORLD_GOOD);
+	world_version(world, "fraud", 1, WORLD_BAD_PACK);
+	world_version(world, "fraud", 2, WORLD_GOOD);
+	world_run(world, 3000);
+	assert_int_equal(world_live(world, "digits"), 2);
+	expect_never("model digits, version 1, which serves now: it is not on disk any more");
+	world_version(world, "digits", 1, WORLD_GOOD);
+	assert_int_equal(promote("digits", 1), 0);
+	world_run(world, 3000);
+	assert_int_equal(world_live(world, "fraud"), 2);
+	expect_never("model fraud, version 1, which serves now: the packer says no");
+	/* What is newer than all that was known then may well serve. */
+	served.list[1].seen = 1;
+	assert_int_equal(succeeds(), 0);
+}
+
 static void test_older_ones_that_are_wanted(void **state)
 {
 	(void)state;
@@ -237,6 +260,7 @@ int main(void)
 		TEST(test_never_what_does_not_load),
 		TEST(test_perhaps_what_cannot_be_read),
 		TEST(test_never_what_is_gone),
+		TEST(test_never_what_was_rolled_back_from),
 		TEST(test_older_ones_that_are_wanted),
 	};
 

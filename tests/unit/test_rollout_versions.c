@@ -425,6 +425,28 @@ static void test_another_interface_after_a_restart(void **state)
 	assert_non_null(fg_wanted_failure(model("digits"), 2, 0));
 }
 
+/* Version 1 is asked for by its number: it does not become the default. */
+static void test_another_interface_beside_the_default(void **state)
+{
+	struct fg_rollout_served served = {.count = 1,
+					   .list = {{.model = "digits",
+						     .version = 2,
+						     .chosen = 2,
+						     .seen = 2,
+						     .interface = 23}}};
+
+	(void)state;
+	world->seen.served = &served;
+	world->rules[0].defaults.count = 2;
+	world->wider_from = 2;
+	world_version(world, "digits", 1, WORLD_GOOD);
+	world_version(world, "digits", 2, WORLD_GOOD);
+	world_run(world, 3000);
+	assert_int_equal(world_live(world, "digits"), 2);
+	assert_null(fg_wanted_failure(model("digits"), 1, 0));
+	assert_non_null(fg_rollout_version(in_phase(FG_GENERATION_LIVE), "digits", 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -448,6 +470,7 @@ int main(void)
 		STORY(test_another_interface_is_held),
 		STORY(test_another_interface_may_be_asked_for),
 		STORY(test_another_interface_after_a_restart),
+		STORY(test_another_interface_beside_the_default),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,8 @@
 #include <unistd.h>
 #include "userspace/shared/log.h"
 
-#define SECOND_NS 1000000000ull
+#define SECOND_NS   1000000000ull
+#define FRAME_BYTES 96 /* time, level, part */
 
 int fg_child_log_open(struct fg_child_log *log, const char *part)
 {
@@ -30,10 +31,13 @@ int fg_child_log_fd(const struct fg_child_log *log, uint64_t now_ns)
 	return log->left || now_ns >= log->second_ns + SECOND_NS ? log->read : -1;
 }
 
+/* A short line costs the log as much as its frame does. */
 static void end_line(struct fg_child_log *log)
 {
-	if (log->used)
+	if (log->used) {
 		fg_log_forward(log->part, log->line, log->used);
+		log->left -= log->left < FRAME_BYTES ? log->left : FRAME_BYTES;
+	}
 	log->used = 0;
 }
 
@@ -48,22 +52,21 @@ static void take(struct fg_child_log *log, const char *text, size_t length)
 	}
 }
 
-void fg_child_log_read(struct fg_child_log *log, uint64_t now_ns)
+bool fg_child_log_read(struct fg_child_log *log, uint64_t now_ns)
 {
-	char text[4096];
-	ssize_t got = 1;
+	char text[2048]; /* of one call, so that nothing else waits for long */
+	ssize_t got;
 
 	if (now_ns >= log->second_ns + SECOND_NS) {
 		log->second_ns = now_ns;
 		log->left = FG_CHILD_LOG_PER_S;
 	}
-	while (log->left && got > 0) {
-		got = read(log->read, text, log->left < sizeof(text) ? log->left : sizeof(text));
-		if (got <= 0)
-			break;
-		log->left -= (uint32_t)got;
-		take(log, text, (size_t)got);
-	}
+	got = log->left ? read(log->read, text, sizeof(text)) : 0;
+	if (got <= 0)
+		return false;
+	log->left -= log->left < (uint32_t)got ? log->left : (uint32_t)got;
+	take(log, text, (size_t)got);
+	return true;
 }
 
 void fg_child_log_close(struct fg_child_log *log)
@@ -72,7 +75,8 @@ void fg_child_log_close(struct fg_child_log *log)
 		return;
 	close(log->write);
 	log->left = FG_CHILD_LOG_PER_S;
-	fg_child_log_read(log, log->second_ns);
+	while (fg_child_log_read(log, log->second_ns))
+		;
 	end_line(log);
 	close(log->read);
 	log->read = log->write = -1;

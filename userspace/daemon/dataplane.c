@@ -99,23 +99,31 @@ static int open_sinks(struct fg_dataplane *dataplane, struct fg_error *error)
  * group to another one must not set it again. */
 static int take_udp(const struct fg_dataplane *dataplane, bool *taken, struct fg_error *error)
 {
+	int code = 0;
+
 	for (uint32_t i = 0; i < dataplane->config->listen_count; i++) {
-		if (setsockopt(dataplane->sinks[i], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF,
-			       &dataplane->steering->reuseport, sizeof(int)))
-			return fg_error_set(error, -errno, "UDP sockets: %s", strerror(errno));
-		*taken = true;
+		if (!setsockopt(dataplane->sinks[i], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF,
+				&dataplane->steering->reuseport, sizeof(int)))
+			*taken = true;
+		else
+			code = fg_error_set(error, -errno, "UDP sockets: %s", strerror(errno));
+		if (code && !*taken)
+			break;
 	}
-	return 0;
+	return code;
 }
 
 /* ---- opening ---------------------------------------------------------------------------- */
 
-/* TCP first: a host may have too many programs of that kind. *taken: something was. */
+/* TCP first: a host may have too many programs of that kind. *taken: something was, and then all
+ * that can be is, whatever fails. */
 static int take_sockets(struct fg_dataplane *dataplane, bool *taken, struct fg_error *error)
 {
-	int code = fg_dataplane_tcp_take(dataplane, taken, error);
+	int code = fg_dataplane_tcp_take(dataplane, taken, error), other = 0;
 
-	return code ? code : take_udp(dataplane, taken, error);
+	if (!code || *taken)
+		other = take_udp(dataplane, taken, error);
+	return code ? code : other;
 }
 
 int fg_dataplane_take(struct fg_dataplane *dataplane, int link, struct fg_error *error)

@@ -94,7 +94,7 @@ int fg_dataplane_tcp_take(struct fg_dataplane *dataplane, bool *taken, struct fg
 	int code = count ? fg_steering_attach_tcp(dataplane->steering, error) : 0;
 
 	*taken = count && !code;
-	for (uint32_t i = 0; !code && i < count; i++)
+	for (uint32_t i = 0; *taken && i < count; i++)
 		if (setsockopt(dataplane->tcp_sinks[i], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF,
 			       &dataplane->steering->migrate, sizeof(int)))
 			code = fg_error_set(error, -errno, "TCP sockets: %s", strerror(errno));

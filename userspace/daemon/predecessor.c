@@ -113,7 +113,7 @@ static int holds_socket(pid_t pid, unsigned long inode)
 	snprintf(wanted, sizeof(wanted), "socket:[%lu]", inode);
 	dir = opendir(folder);
 	if (!dir)
-		return -errno;
+		return errno == ENOENT || errno == ESRCH ? 0 : -errno; /* it has just ended */
 	while (!found && (entry = readdir(dir))) {
 		length = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
 		target[length > 0 ? length : 0] = '\0';
@@ -171,7 +171,7 @@ static int overlaps(const struct fg_predecessor *predecessor, const struct shown
 int fg_predecessor_listens(const struct fg_predecessor *predecessor, int protocol,
 			   const struct sockaddr_storage *address, struct fg_error *error)
 {
-	bool tcp = protocol == IPPROTO_TCP, equal = false;
+	bool tcp = protocol == IPPROTO_TCP, equal = false, overlap = false;
 	struct shown ours, theirs;
 	char path[32], line[512];
 	int held = 0;
@@ -183,19 +183,23 @@ int fg_predecessor_listens(const struct fg_predecessor *predecessor, int protoco
 	file = fopen(path, "re");
 	if (!file)
 		return fg_error_set(error, -errno, "%s: %s", path, strerror(errno));
-	while (!held && fgets(line, sizeof(line), file)) {
+	while (held >= 0 && !(held && equal) && fgets(line, sizeof(line), file)) {
 		if (!parse_shown(line, &theirs) || theirs.port != ours.port ||
 		    (tcp && theirs.state != TCP_LISTEN))
 			continue;
 		equal = !strcmp(theirs.hex, ours.hex);
-		if (equal || is_wildcard(&theirs) != is_wildcard(&ours))
+		held = 0;
+		if (equal || (!overlap && is_wildcard(&theirs) != is_wildcard(&ours)))
 			held = holds_socket(predecessor->pid, theirs.inode);
+		overlap |= held > 0 && !equal;
 	}
 	fclose(file);
 	if (held < 0)
 		return fg_error_set(error, held, "what pid %d listens at: %s", predecessor->pid,
 				    strerror(-held));
-	return held && !equal ? overlaps(predecessor, &ours, error) : held;
+	if (held && equal)
+		return 1;
+	return overlap ? overlaps(predecessor, &ours, error) : 0;
 }
 
 /* ---- its end ------------------------------------------------------------------------------ */

@@ -52,11 +52,15 @@ static void parse(struct fg_served *served, char *text)
 
 void fg_served_open(struct fg_served *served, const char *folder, const char *name)
 {
+	int code;
+
 	memset(served, 0, sizeof(*served));
 	snprintf(served->path, sizeof(served->path), "%.256s/%.32s.served", folder, name);
-	if (fg_served_read(served) == -EPERM)
-		fg_log(FG_LOG_WARN, "served.read path=\"%s\" reason=\"others may write it\"",
-		       served->path);
+	code = fg_served_read(served);
+	if (code && code != -ENOENT)
+		fg_log(FG_LOG_WARN, "served.read path=\"%s\" reason=\"%s\"", served->path,
+		       code == -EPERM ? "others may write it" : strerror(-code));
+	served->unread = code && code != -ENOENT && code != -EPERM;
 }
 
 int fg_served_read(struct fg_served *served)
@@ -67,14 +71,16 @@ int fg_served_read(struct fg_served *served)
 
 	memset(&served->list, 0, sizeof(served->list));
 	served->keeper = 0;
+	served->there = false;
 	fd = open(served->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return -errno;
 	if (trusted(fd)) {
 		got = read(fd, text, sizeof(text) - 1);
+		code = got < 0 ? -errno : 0;
 		text[got > 0 ? got : 0] = '\0';
 		parse(served, text);
-		code = 0;
+		served->there = !code;
 	}
 	close(fd);
 	return code;
@@ -158,7 +164,7 @@ void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout,
 	uint32_t i;
 	int code;
 
-	if (!served->path[0])
+	if (!served->path[0] || (!live && served->unread))
 		return;
 	memset(&list, 0, sizeof(list));
 	for (i = 0; live && i < live->entry_count; i++) {

@@ -38,7 +38,9 @@ void fg_control_succeed(struct fg_control *control)
 				   message.path, sizeof(message.path));
 	if (code == -EAGAIN)
 		return;
-	if (!code && control->served.keeper != other) {
+	/* Older programs did not say whose word it is. */
+	if (!code && (!control->served.there ||
+		      (control->served.keeper && control->served.keeper != other))) {
 		code = -ESTALE;
 		snprintf(message.path, sizeof(message.path),
 			 "%s is not its word on what serves: --name and --state-dir must be its "

@@ -100,7 +100,7 @@ static bool was_served_before(const struct fg_engine *engine, uint32_t entry,
 	if (header->cols != before.in_cols || !header->rows || header->rows > before.max_rows)
 		return false;
 	cost_ns = before.row_ns + HASTE_NS;
-	if (before.max_rows > 1)
+	if (before.max_rows > 1 && before.batch_ns > before.row_ns)
 		cost_ns += (before.batch_ns - before.row_ns) * (header->rows - 1) /
 			   (before.max_rows - 1);
 	return !header->deadline_us || header->deadline_us * 1000ull >= cost_ns;

@@ -92,8 +92,8 @@ struct fg_engine {
 	uint32_t model_count;
 	struct fg_engine_model models[FG_ROLLOUT_MAX_MODELS];
 	struct fg_batch_cost costs[FG_ROLLOUT_MAX_MODELS]; /* measured; [entry] */
-	/* The caller's word, set after opening, on what the version takes that served when this one
-	 * was started; [entry], model 0: there was none. See watch.h. */
+	/* The caller's word, set after opening, on what the version takes that a canary is compared
+	 * with; [entry], model 0: it is no canary. See watch.h. */
 	struct fg_state_offer before[FG_ROLLOUT_MAX_MODELS];
 	struct fg_stats *stats;
 	struct fg_watch *watch; /* the caller's, set after opening; NULL: watches nothing */

@@ -69,22 +69,26 @@ static int map_plan(struct mapped *plan, int fd, struct fg_error *error)
 	return 0;
 }
 
-/* What the version of each model takes that serves by default just now. The page is others', so
- * this is copied while it is there. */
+/* A canary is measured by what the version takes that serves by default just now, all others by
+ * themselves. The page is others', so this is copied while it is there. */
 static void note_before(struct worker *worker, const struct fg_state *state)
 {
-	const struct fg_rollout_generation *live =
-		fg_rollout_find(fg_rollout_current(&state->rollout), FG_GENERATION_LIVE);
+	const struct fg_rollout *rollout = fg_rollout_current(&state->rollout);
+	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
+	const struct fg_rollout_entry *entries = worker->generation.entries;
 	const struct fg_state_offer *offers;
 	uint32_t slot = live && live->worker_count ? live->slots[0] : FG_MAX_SLOTS;
 
-	if (slot >= FG_MAX_SLOTS)
+	if (slot >= FG_MAX_SLOTS || !fg_canary_active(&rollout->canary))
 		return;
 	offers = state->slots[slot].work.offers;
 	for (uint32_t i = 0; i < worker->generation.entry_count; i++)
 		for (uint32_t k = 0; k < FG_ROLLOUT_MAX_MODELS; k++)
-			if (offers[k].is_default &&
-			    offers[k].model == fg_wire_model(worker->generation.entries[i].model))
+			if (entries[i].version == rollout->canary.version &&
+			    !strncmp(entries[i].model, rollout->canary.model,
+				     sizeof(rollout->canary.model)) &&
+			    offers[k].is_default &&
+			    offers[k].model == fg_wire_model(entries[i].model))
 				worker->before[i] = offers[k];
 }
 
