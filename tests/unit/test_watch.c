@@ -118,10 +118,10 @@ static void refusals_of_it_are_errors(void **state)
 
 	(void)state;
 	tell("risk", 3, 0);
-	engine.before[DEFAULT] = before;
+	engine.before = before;
 	serve_one(request("risk", 0, 1, 5, 0, 0), 0); /* columns */
 	expect_seen(0, 1);
-	engine.before[DEFAULT].in_cols = 4;
+	engine.before.in_cols = 4;
 	serve_one(request("risk", 2, MAX_BATCH + 1, 4, 0, 0), 0);
 	header_of(&late)->deadline_us = 200;
 	serve_one(late, 10 * MS);
@@ -150,6 +150,7 @@ static void nonsense_is_no_error(void **state)
 {
 	struct fg_message hasty = request("risk", 0, 1, 4, 0, 0);
 	struct fg_message heavy = request("risk", 0, MAX_BATCH, 4, 0, 0);
+	struct fg_state_offer offers[FG_ROLLOUT_MAX_MODELS];
 
 	(void)state;
 	tell("risk", 3, 0);
@@ -159,11 +160,12 @@ static void nonsense_is_no_error(void **state)
 		serve_one(request("risk", 0, MAX_BATCH + 1, 4, 0, 0), 0);
 		serve_one(with_value(NAN, 1), 0);
 		serve_one(with_value(-INFINITY, 2), 0);
-		fg_engine_offers(&engine, engine.before);
+		fg_engine_offers(&engine, offers);
+		engine.before = offers[DEFAULT];
 	}
 	/* Measured as so slow that no such deadline could be met. */
-	engine.before[DEFAULT].row_ns = MS;
-	engine.before[DEFAULT].batch_ns = MS * MAX_BATCH;
+	engine.before.row_ns = MS;
+	engine.before.batch_ns = MS * MAX_BATCH;
 	header_of(&hasty)->deadline_us = 1050;
 	serve_one(hasty, 10 * MS);
 	header_of(&heavy)->deadline_us = 1000 * MAX_BATCH;
@@ -264,9 +266,9 @@ static void an_epoch_begins_empty(void **state)
 	static struct fg_state_seen empty;
 
 	(void)state;
-	engine.before[DEFAULT] = (struct fg_state_offer){.model = fg_wire_model("risk"),
-							 .in_cols = 5,
-							 .max_rows = 1};
+	engine.before = (struct fg_state_offer){.model = fg_wire_model("risk"),
+						.in_cols = 5,
+						.max_rows = 1};
 	tell("risk", 65535, FG_CANARY_WHOLE);
 	for (int i = 0; i < 5; i++)
 		serve_one(request("risk", 0, 2, 4, (float)i, 0), 0);

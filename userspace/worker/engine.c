@@ -92,11 +92,10 @@ void fg_engine_offers(const struct fg_engine *engine, struct fg_state_offer *off
 static bool was_served_before(const struct fg_engine *engine, uint32_t entry,
 			      const struct fg_wire_header *header)
 {
-	struct fg_state_offer before = engine->before[entry];
+	const struct fg_state_offer before =
+		engine->before.model == header->model ? engine->before : offer_of(engine, entry);
 	uint64_t cost_ns;
 
-	if (!before.model)
-		before = offer_of(engine, entry);
 	if (header->cols != before.in_cols || !header->rows || header->rows > before.max_rows)
 		return false;
 	cost_ns = before.row_ns + HASTE_NS;

@@ -92,9 +92,9 @@ struct fg_engine {
 	uint32_t model_count;
 	struct fg_engine_model models[FG_ROLLOUT_MAX_MODELS];
 	struct fg_batch_cost costs[FG_ROLLOUT_MAX_MODELS]; /* measured; [entry] */
-	/* The caller's word, set after opening, on what the version takes that a canary is compared
-	 * with; [entry], model 0: it is no canary. See watch.h. */
-	struct fg_state_offer before[FG_ROLLOUT_MAX_MODELS];
+	/* The caller's word, set after opening, on what the version takes that a canary's is
+	 * compared with; model 0: there is no canary here. See watch.h. */
+	struct fg_state_offer before;
 	struct fg_stats *stats;
 	struct fg_watch *watch; /* the caller's, set after opening; NULL: watches nothing */
 	/* Likewise: stored after every batch, and inside long ones; NULL: nobody looks. */

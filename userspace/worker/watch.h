@@ -5,9 +5,9 @@
  *
  * What counts are requests for the model's default version, whether they asked for 0, for its
  * number or for its label; those for another version say nothing about the one that is to take
- * over. Nor does what any version would do with nonsense: an answer that is no number where the
- * request had none, a refusal of a shape that the version before does not take either, or of a
- * deadline that is too short for that one as well.
+ * over. Nor does what any version would do with nonsense: an answer that is no number where
+ * the request held one such, a refusal of a shape that the version before does not take either, or
+ * of a deadline that is too short for that one as well.
  */
 #ifndef FG_WORKER_WATCH_H
 #define FG_WORKER_WATCH_H

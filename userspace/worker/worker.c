@@ -36,9 +36,9 @@ struct mapped {
 struct worker {
 	const struct fg_config *config;
 	struct fg_state_slot *slot;
-	struct fg_rollout_generation generation;	     /* a copy: the page is unmapped */
-	struct mapped mapped[FG_ROLLOUT_MAX_MODELS];	     /* [generation.entries] */
-	struct fg_state_offer before[FG_ROLLOUT_MAX_MODELS]; /* likewise, for the engine */
+	struct fg_rollout_generation generation;     /* a copy: the page is unmapped */
+	struct mapped mapped[FG_ROLLOUT_MAX_MODELS]; /* [generation.entries] */
+	struct fg_state_offer before;		     /* for the engine */
 	struct fg_engine engine;
 	struct fg_watch watch;
 	struct fg_shadow_run shadow; /* of a shadow; it has no rings and no queues */
@@ -75,21 +75,19 @@ static void note_before(struct worker *worker, const struct fg_state *state)
 {
 	const struct fg_rollout *rollout = fg_rollout_current(&state->rollout);
 	const struct fg_rollout_generation *live = fg_rollout_find(rollout, FG_GENERATION_LIVE);
-	const struct fg_rollout_entry *entries = worker->generation.entries;
-	const struct fg_state_offer *offers;
 	uint32_t slot = live && live->worker_count ? live->slots[0] : FG_MAX_SLOTS;
+	struct fg_canary canary = rollout->canary;
+	const struct fg_rollout_entry *entry;
+	const struct fg_state_offer *offer;
 
-	if (slot >= FG_MAX_SLOTS || !fg_canary_active(&rollout->canary))
+	canary.model[sizeof(canary.model) - 1] = '\0';
+	entry = fg_rollout_version(&worker->generation, canary.model, canary.version);
+	if (slot >= FG_MAX_SLOTS || !fg_canary_active(&canary) || !entry || !entry->is_default)
 		return;
-	offers = state->slots[slot].work.offers;
-	for (uint32_t i = 0; i < worker->generation.entry_count; i++)
-		for (uint32_t k = 0; k < FG_ROLLOUT_MAX_MODELS; k++)
-			if (entries[i].version == rollout->canary.version &&
-			    !strncmp(entries[i].model, rollout->canary.model,
-				     sizeof(rollout->canary.model)) &&
-			    offers[k].is_default &&
-			    offers[k].model == fg_wire_model(entries[i].model))
-				worker->before[i] = offers[k];
+	offer = state->slots[slot].work.offers;
+	for (uint32_t i = 0; i < FG_ROLLOUT_MAX_MODELS; i++, offer++)
+		if (offer->is_default && offer->model == fg_wire_model(canary.model))
+			worker->before = *offer;
 }
 
 static int map_plans(struct worker *worker, const struct fg_worker_setup *setup,
@@ -127,7 +125,6 @@ static int open_models(struct worker *worker, struct fg_error *error)
 
 		code = fg_plan_open(&plans[i], worker->mapped[i].bytes, worker->mapped[i].size,
 				    &why);
-
 		if (code)
 			return fg_error_set(error, code, "%s version %llu: %s", entry->model,
 					    (unsigned long long)entry->version, why.text);
@@ -137,7 +134,7 @@ static int open_models(struct worker *worker, struct fg_error *error)
 			      error);
 	if (code)
 		return code;
-	memcpy(worker->engine.before, worker->before, sizeof(worker->before));
+	worker->engine.before = worker->before;
 	fg_engine_offers(&worker->engine, worker->slot->work.offers);
 	return 0;
 }
