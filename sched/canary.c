@@ -32,6 +32,18 @@ bool fg_shadow_active(const struct fg_shadow *shadow)
 	return shadow->phase == FG_SHADOW_STARTING || shadow->phase == FG_SHADOW_RUNNING;
 }
 
+bool fg_canary_runs(const struct fg_canary *canary, const char *model, uint64_t version)
+{
+	return fg_canary_active(canary) && !strcmp(canary->model, model) &&
+	       (!version || canary->version == version);
+}
+
+bool fg_shadow_runs(const struct fg_shadow *shadow, const char *model, uint64_t version)
+{
+	return fg_shadow_active(shadow) && !strcmp(shadow->model, model) &&
+	       (!version || shadow->version == version);
+}
+
 /* ---- plan and guards ---- */
 
 static const char *check_guards(const struct fg_canary_guards *guards)
@@ -152,12 +164,6 @@ static const struct fg_rollout_entry *serving(const struct fg_rollout *rollout, 
 	return live ? fg_rollout_entry(live, model) : NULL;
 }
 
-static bool same_canary(const struct fg_canary *canary, const char *model, uint64_t version)
-{
-	return fg_canary_active(canary) && !strcmp(canary->model, model) &&
-	       (!version || canary->version == version);
-}
-
 static bool same_plan(const struct fg_canary_plan *a, const struct fg_canary_plan *b)
 {
 	return a->step_count == b->step_count &&
@@ -174,7 +180,7 @@ int fg_canary_begin(struct fg_rollout *rollout, const struct fg_store *store,
 	const struct fg_rollout_entry *entry = serving(rollout, model);
 	struct fg_canary *canary = &rollout->canary;
 
-	if (same_canary(canary, model, version))
+	if (fg_canary_runs(canary, model, version))
 		return same_plan(&canary->plan, plan) ? 0 : -EBUSY;
 	if (!entry || !rule || !fg_wanted_exists(rollout, store, model, version))
 		return -ENOENT;
@@ -201,7 +207,7 @@ int fg_canary_pause(struct fg_rollout *rollout, const char *model, uint64_t now_
 {
 	struct fg_canary *canary = &rollout->canary;
 
-	if (!same_canary(canary, model, 0))
+	if (!fg_canary_runs(canary, model, 0))
 		return -ENOENT;
 	if (canary->phase == FG_CANARY_PAUSED)
 		return 0;
@@ -223,7 +229,7 @@ int fg_canary_resume(struct fg_rollout *rollout, const char *model, uint64_t now
 {
 	struct fg_canary *canary = &rollout->canary;
 
-	if (!same_canary(canary, model, 0))
+	if (!fg_canary_runs(canary, model, 0))
 		return -ENOENT;
 	if (canary->phase != FG_CANARY_PAUSED)
 		return 0;
@@ -237,7 +243,7 @@ int fg_canary_finish(struct fg_rollout *rollout, const char *model)
 {
 	struct fg_canary *canary = &rollout->canary;
 
-	if (!same_canary(canary, model, 0))
+	if (!fg_canary_runs(canary, model, 0))
 		return -ENOENT;
 	canary->plan.step_count = 1;
 	canary->plan.steps[0] = FG_CANARY_WHOLE;
@@ -266,7 +272,7 @@ int fg_canary_abort(struct fg_rollout *rollout, const char *model, const char *r
 {
 	const struct fg_canary *canary = &rollout->canary;
 
-	if (!same_canary(canary, model, 0))
+	if (!fg_canary_runs(canary, model, 0))
 		return !strcmp(canary->model, model) && canary->phase == FG_CANARY_ABORTED
 			       ? 0
 			       : -ENOENT;
@@ -291,7 +297,7 @@ int fg_shadow_begin(struct fg_rollout *rollout, const struct fg_store *store,
 	if (fg_canary_active(&rollout->canary))
 		return -EBUSY;
 	if (fg_shadow_active(shadow)) {
-		if (strcmp(shadow->model, model) || shadow->version != version)
+		if (!fg_shadow_runs(shadow, model, version))
 			return -EBUSY;
 		if (shadow->share != share)
 			fg_rollout_new_watch(rollout);

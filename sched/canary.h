@@ -97,6 +97,10 @@ const char *fg_shadow_phase_name(uint32_t phase);
 bool fg_canary_active(const struct fg_canary *canary);
 bool fg_shadow_active(const struct fg_shadow *shadow);
 
+/* Under way, and of this model; of this version, unless that is 0. */
+bool fg_canary_runs(const struct fg_canary *canary, const char *model, uint64_t version);
+bool fg_shadow_runs(const struct fg_shadow *shadow, const char *model, uint64_t version);
+
 /* 0, or -EINVAL with a text that names what is wrong: no steps, not upward, above WHOLE, guards. */
 int fg_canary_check(const struct fg_canary_plan *plan, const char **why);
 

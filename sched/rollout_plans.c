@@ -140,11 +140,9 @@ static void begin(struct fg_step *step, uint32_t plan)
 static bool is_measured(const struct fg_step *step, const char *model, uint64_t version)
 {
 	const struct fg_canary *canary = &step->rollout->canary;
-	const struct fg_shadow *shadow = &step->rollout->shadow;
 
 	return (canary->step_ns && canary->version == version && !strcmp(canary->model, model)) ||
-	       (fg_shadow_active(shadow) && shadow->version == version &&
-		!strcmp(shadow->model, model));
+	       fg_shadow_runs(&step->rollout->shadow, model, version);
 }
 
 /* May other contents serve under the number of this plan's version? */
@@ -271,7 +269,6 @@ static uint64_t present_interface(const struct fg_step *step, const char *model,
 	const struct fg_rollout_entry *entry = live ? fg_rollout_entry(live, model) : NULL;
 	const struct fg_rollout_served_model *before =
 		fg_rollout_served(step->observed->served, model);
-
 	const struct fg_rollout_model *record = fg_wanted_model(step->rollout, model);
 
 	*plan = entry ? &step->observed->plans[entry->plan] : NULL;
@@ -298,10 +295,8 @@ static bool is_asked_for(const struct fg_step *step, const struct fg_rollout_pla
 	return rollout->trial.active || !rule || rule->policy == FG_RULES_MANUAL ||
 	       rule->policy == FG_RULES_SPECIFIC || !record || record->chosen == seen->version ||
 	       fg_wanted_asked(rollout, seen->model, seen->version) ||
-	       (fg_canary_active(&rollout->canary) && !strcmp(rollout->canary.model, seen->model) &&
-		rollout->canary.version == seen->version) ||
-	       (fg_shadow_active(&rollout->shadow) && !strcmp(rollout->shadow.model, seen->model) &&
-		rollout->shadow.version == seen->version);
+	       fg_canary_runs(&rollout->canary, seen->model, seen->version) ||
+	       fg_shadow_runs(&rollout->shadow, seen->model, seen->version);
 }
 
 /* A policy alone must not bring in a version that takes or gives something else than what clients

@@ -70,15 +70,16 @@ static bool makes_good(const struct heir *heir, const struct fg_rollout_served_m
 
 	if (!rule)
 		return true;
+	if (!entry)
+		return false;
+	if (record && record->chosen == entry->version)
+		return true;
 	/* What was rolled back from does not come back because the choice cannot be had any more.
 	 */
-	if (entry && before->chosen && entry->version != before->chosen &&
-	    entry->version <= before->seen && fg_wanted_named(rule, before->chosen) &&
-	    !(record && record->chosen == entry->version))
+	if (before->chosen && entry->version != before->chosen && entry->version <= before->seen &&
+	    fg_wanted_named(rule, before->chosen))
 		return false;
-	return entry &&
-	       (entry->version >= before->version || !fg_wanted_named(rule, before->version) ||
-		(record && record->chosen == entry->version));
+	return entry->version >= before->version || !fg_wanted_named(rule, before->version);
 }
 
 /* NULL: it may come yet. */

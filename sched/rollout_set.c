@@ -307,12 +307,10 @@ void fg_set_keep_one_change(struct fg_set *set, const struct fg_rollout_generati
 bool fg_set_wants_plan(const struct fg_step *step, const struct fg_wanted *wanted, uint32_t plan)
 {
 	const struct fg_rollout_plan *seen = &step->observed->plans[plan];
-	const struct fg_shadow *shadow = &step->rollout->shadow;
 	uint64_t version;
 	uint32_t i;
 	bool named = fg_wanted_has(step->rollout, wanted, seen->model, seen->version) ||
-		     (fg_shadow_active(shadow) && !strcmp(shadow->model, seen->model) &&
-		      shadow->version == seen->version);
+		     fg_shadow_runs(&step->rollout->shadow, seen->model, seen->version);
 
 	if (named && fg_rollout_find_plan(step->rollout, step->observed, seen->model,
 					  seen->version) == (int)plan)

@@ -438,8 +438,7 @@ int fg_wanted_promote(struct fg_rollout *rollout, const struct fg_store *store,
 	const struct fg_rules_model *rule = fg_rules_find(rules, model);
 	struct fg_rollout_model *record = fg_wanted_model(rollout, model);
 
-	if (fg_canary_active(&rollout->canary) && !strcmp(rollout->canary.model, model) &&
-	    rollout->canary.version == version)
+	if (fg_canary_runs(&rollout->canary, model, version))
 		return fg_canary_finish(rollout, model);
 	if (!record || !rule || !fg_wanted_exists(rollout, store, model, version))
 		return -ENOENT;
@@ -481,7 +480,7 @@ int fg_wanted_rollback(struct fg_rollout *rollout, const struct fg_store *store,
 
 	if (!record || !live || !rule)
 		return -ENOENT;
-	if (fg_canary_active(&rollout->canary) && !strcmp(rollout->canary.model, model))
+	if (fg_canary_runs(&rollout->canary, model, 0))
 		return -EBUSY;
 	target = record->rolled_back ? record->chosen : record->previous;
 	if (!target)

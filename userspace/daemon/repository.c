@@ -239,14 +239,14 @@ static bool is_outdone(struct look *look, const struct fg_store_model *model, co
 static void insert(const struct look *look, struct fg_store_model *model,
 		   const struct fg_store_version *version)
 {
-	uint32_t at = oldest(look, model);
+	uint32_t at = 0, gone;
 
 	if (model->count == FG_STORE_MAX_VERSIONS) {
+		gone = oldest(look, model);
 		model->count--;
-		memmove(&model->versions[at], &model->versions[at + 1],
-			(model->count - at) * sizeof(*version));
+		memmove(&model->versions[gone], &model->versions[gone + 1],
+			(model->count - gone) * sizeof(*version));
 	}
-	at = 0;
 	while (at < model->count && model->versions[at].version < version->version)
 		at++;
 	memmove(&model->versions[at + 1], &model->versions[at],

@@ -52,38 +52,34 @@ static void parse(struct fg_served *served, char *text)
 
 void fg_served_open(struct fg_served *served, const char *folder, const char *name)
 {
-	int code;
-
 	memset(served, 0, sizeof(*served));
 	snprintf(served->path, sizeof(served->path), "%.256s/%.32s.served", folder, name);
-	code = fg_served_read(served);
-	if (code && code != -ENOENT)
+	fg_served_read(served);
+	if (served->code && served->code != -ENOENT)
 		fg_log(FG_LOG_WARN, "served.read path=\"%s\" reason=\"%s\"", served->path,
-		       code == -EPERM ? "others may write it" : strerror(-code));
-	served->unread = code && code != -ENOENT && code != -EPERM;
+		       served->code == -EPERM ? "others may write it" : strerror(-served->code));
 }
 
 int fg_served_read(struct fg_served *served)
 {
 	char text[MAX_BYTES];
-	int fd, code = -EPERM;
 	ssize_t got;
+	int fd;
 
 	memset(&served->list, 0, sizeof(served->list));
 	served->keeper = 0;
-	served->there = false;
+	served->code = -EPERM;
 	fd = open(served->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
-		return -errno;
+		return served->code = -errno;
 	if (trusted(fd)) {
 		got = read(fd, text, sizeof(text) - 1);
-		code = got < 0 ? -errno : 0;
+		served->code = got < 0 ? -errno : 0;
 		text[got > 0 ? got : 0] = '\0';
 		parse(served, text);
-		served->there = !code;
 	}
 	close(fd);
-	return code;
+	return served->code;
 }
 
 static int write_list(const struct fg_served *served)
@@ -133,7 +129,7 @@ static struct fg_rollout_served_model describe(const struct fg_rollout *rollout,
 		model.chosen = record->chosen;
 		model.seen = record->seen;
 	}
-	if (fg_canary_active(canary) && !strcmp(canary->model, entry->model)) {
+	if (fg_canary_runs(canary, entry->model, 0)) {
 		model.chosen = entry->version;
 		if (model.seen < canary->version)
 			model.seen = canary->version;
@@ -164,7 +160,10 @@ void fg_served_note(struct fg_served *served, const struct fg_rollout *rollout,
 	uint32_t i;
 	int code;
 
-	if (!served->path[0] || (!live && served->unread))
+	if (!served->path[0])
+		return;
+	/* What may be there is not overwritten before there is something to say. */
+	if (!live && served->code && served->code != -ENOENT && served->code != -EPERM)
 		return;
 	memset(&list, 0, sizeof(list));
 	for (i = 0; live && i < live->entry_count; i++) {

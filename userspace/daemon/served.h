@@ -22,8 +22,7 @@
 struct fg_served {
 	char path[320];
 	int32_t keeper; /* pid, of whose file it is; 0: there is none */
-	bool there;	/* it was read */
-	bool unread;	/* it could not be read, though perhaps it is there */
+	int code;	/* of the last read: 0, -ENOENT, -EPERM; another -errno: it may be there */
 	bool failing;	/* the last one could not be written; was logged */
 	struct fg_rollout_served list;
 };

@@ -39,8 +39,8 @@ void fg_control_succeed(struct fg_control *control)
 	if (code == -EAGAIN)
 		return;
 	/* Older programs did not say whose word it is. */
-	if (!code && (!control->served.there ||
-		      (control->served.keeper && control->served.keeper != other))) {
+	if (!code &&
+	    (control->served.code || (control->served.keeper && control->served.keeper != other))) {
 		code = -ESTALE;
 		snprintf(message.path, sizeof(message.path),
 			 "%s is not its word on what serves: --name and --state-dir must be its "

@@ -301,7 +301,7 @@ static bool just_rolled_back(struct fg_rollout *rollout, const struct fg_admin_r
 
 static bool is_canary(const struct fg_rollout *rollout, const struct fg_admin_request *request)
 {
-	return fg_canary_active(&rollout->canary) && !strcmp(rollout->canary.model, request->model);
+	return fg_canary_runs(&rollout->canary, request->model, 0);
 }
 
 static json_t *roll_back(struct fg_control *control, struct fg_admin_request *request,
