@@ -39,6 +39,8 @@ program fails 'echo 1..2; echo "ok 1 - a"; echo "not ok 2 - b"; exit 1'
 expect fails 1 "1 passed, 1 failed" "not ok 2 - b"
 program crashes 'echo 1..2; echo "ok 1 - a"; kill -SEGV $$'
 expect crashes 1 "1 passed, 1 failed" "killed by signal SIGSEGV"
+program says_why 'echo 1..1; echo "not ok 1 - a"; echo "# because"; seq 60; exit 1'
+expect says_why 1 "0 passed, 1 failed" "    # because"
 program hangs 'echo 1..1; echo "ok 1 - a"; sleep 60'
 expect hangs 1 "1 passed, 1 failed" "took longer than 1 s"
 program is_silent 'exit 0'

@@ -5,10 +5,10 @@
 # the machine for themselves.
 #
 # A program prints TAP and ends with 0. Its full output goes to $BUILD/test-logs/NAME.log and, when
-# it fails, its end to the screen. What counts as a failed test: a "not ok" line; a program that
-# crashes, exceeds its time, ends with an error but no failed test, prints no test, or prints fewer
-# tests than it planned. Environment: BUILD (folder, default build), LIMIT_S (seconds a program
-# may take, default 300).
+# it fails, each failed test with the "#" lines below it and the end of all to the screen. What
+# counts as a failed test: a "not ok" line; a program that crashes, exceeds its time, ends with an
+# error but no failed test, prints no test, or prints fewer tests than it planned. Environment:
+# BUILD (folder, default build), LIMIT_S (seconds a program may take, default 300).
 set -uo pipefail
 
 BUILD=${BUILD:-build}
@@ -81,7 +81,8 @@ run_one()
 	[ -z "$why" ] || printf '  %s' "$why"
 	echo
 	if [ "$failed" -gt 0 ]; then
-		grep -E '^not ok( |$)' "$log" | grep -vi '# *skip' | sed 's/^/    /'
+		awk '/^not ok( |$)/ && !/# *[Ss][Kk][Ii][Pp]/ { print; why = 1; next }
+			why && /^#/ { print; next } { why = 0 }' "$log" | sed 's/^/    /'
 		echo "    the end of $log:"
 		tail -n 40 "$log" | sed 's/^/    | /'
 	elif [ "$skipped" -gt 0 ]; then

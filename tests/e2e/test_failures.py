@@ -183,8 +183,8 @@ def killed_worker(mode):
             victim = gateway.workers()[0]
             victims.append(victim["pid"])
             os.kill(victim["pid"], signal.SIGKILL)
-            wait_for("the worker to be replaced", lambda: len(gateway.workers()) == 2 and not {
-                w["pid"] for w in gateway.workers()} & set(victims))
+            wait_for("the worker to be replaced", lambda: len(
+                {worker["pid"] for worker in gateway.workers()} - set(victims)) == 2)
             time.sleep(0.3)
         report = load_end(process)
         assert report["mixed_version_flows"] == report["wrong_outputs"] == 0
@@ -259,11 +259,11 @@ def workers_that_die_together():
         process = load_start(net, "--duration", "4", "--rate", "3000", "--flows", "40")
         for _ in range(6):
             time.sleep(0.3)
-            old = [worker["pid"] for worker in gateway.workers()]
+            old = {worker["pid"] for worker in gateway.workers()}
             for pid in old:
                 os.kill(pid, signal.SIGKILL)
-            wait_for("four other workers", lambda: len(gateway.workers()) == 4 and not {
-                w["pid"] for w in gateway.workers()} & set(old), 20)
+            wait_for("four other workers", lambda: len(
+                {worker["pid"] for worker in gateway.workers()} - old) == 4, 20)
         load_end(process)
         with Client(net) as client:
             for _ in range(20):
